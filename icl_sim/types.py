@@ -1,0 +1,163 @@
+"""The records and protocols that everything in icl_sim is made of.
+
+Axis legend. In model and sampling code the name of an array ends in its axes, `x_BTD`:
+
+    B  sequences in a batch          T  tokens of the network (2L+1)
+    L  context pairs                 S  slots of a sequence, L+1, the last is the query
+    C  classes (labels)              X  coordinates of one input (may be several axes)
+    D  width of the network          H  heads
+    F  width of an MLP               M  members of an ensemble
+    N  rows of a training set
+
+A *setting* (task, predictor, training options) is a frozen dataclass that is also a pytree. Its leaves are what
+a sweep can vary inside one compiled program; its static fields are structure, and each distinct structure is a
+program of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+
+import jax
+
+Array = jax.Array
+Key = jax.Array
+Params = Any
+Leaf = float | int | bool | Array
+
+_T = TypeVar("_T")
+
+# Kinds of slots.
+CONTEXT, SUPPORT, QUERY = 0, 1, 2
+
+
+def static(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
+    """A dataclass field that is structure: it must be hashable, and each value compiles a program of its own."""
+    return dataclasses.field(default=default, metadata={"static": True}, **kwargs)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(static, dataclasses.field))
+def setting(cls: type[_T]) -> type[_T]:
+    """Makes a class a setting: a frozen, keyword-only dataclass registered as a pytree.
+
+    Do not validate in `__post_init__`: jax rebuilds settings around tracers. Validate in `check`.
+    """
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
+
+
+@setting
+class Batch:
+    """B sequences of L context pairs and a query.
+
+    Attributes:
+      inputs: `[B, L+1, ...]`, the last is the query.
+      targets: `[B, L+1]`, class ids (int32) or, when `num_classes` is 0, real values. The target of the last slot is
+        what a predictor is scored on and must not look at.
+      kinds: `[B, L+1]` int8: `CONTEXT`, `SUPPORT` (a context slot that holds the answer) or `QUERY`.
+      latents: what the sampler knows and no predictor may use, such as the true classes or the label's law.
+      num_classes: C, or 0 for regression.
+    """
+
+    inputs: Array
+    targets: Array
+    kinds: Array
+    latents: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    num_classes: int = static(0)
+
+
+@setting
+class Outputs:
+    """What a predictor says about the query.
+
+    Attributes:
+      values: `[B, C]` logits or log-probabilities over classes (or `[B]` real predictions).
+      record: named intermediates (attention maps, gate values), empty unless asked for.
+    """
+
+    values: Array
+    record: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A stretch of training that trains some of the parameters on some of the outputs.
+
+    Attributes:
+      share: the share of all training steps, in (0, 1].
+      trains: top-level keys of the parameters that move; empty means all.
+      scores: names of records of `apply(..., record=True)` whose losses are summed, each `[B, C]` log-probabilities;
+        empty means the loss of the prediction itself.
+    """
+
+    share: float = 1.0
+    trains: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+
+
+class Task:
+    """Makes sequences. A task of your own needs `sample`; the rest has defaults.
+
+    Subclasses are decorated with `setting`.
+    """
+
+    seed: Leaf | None = None  # of the data; None means the seed of the study
+
+    def sample(self, key: Key, batch_size: int) -> Batch:
+        """Draws a batch. Pure: the same key gives the same batch, inside or outside of jit."""
+        raise NotImplementedError(f"{type(self).__name__} must define sample(key, batch_size) -> Batch.")
+
+    def check(self) -> None:
+        """Raises ValueError, in a sentence that names the value and what is allowed. Called on concrete values."""
+
+    def load(self) -> Any:
+        """Host arrays that all members share (images), as a pytree of numpy arrays; not swept, not stacked."""
+        return None
+
+    def prepare(self, shared: Any = None) -> Task:
+        """Does, once per dispatch, what does not change from step to step; `shared` is what `load` returned."""
+        del shared
+        return self
+
+    def evaluation_sets(self) -> Mapping[str, Task]:
+        """Named variations to evaluate on. All must have the structure (static fields) of the first."""
+        return {"default": self}
+
+    def summaries(self) -> Mapping[str, tuple[str, str]]:
+        """Headline numbers: name -> (evaluation set, metric)."""
+        return {}
+
+    def count(self, batch: Batch) -> Mapping[str, Array]:
+        """Counters of what training has shown, summed over all training batches; int32 arrays of fixed shape."""
+        del batch
+        return {}
+
+    def replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+class Predictor:
+    """Answers the query. A predictor of your own needs `apply`, and `init` if it has something to train."""
+
+    phases: ClassVar[tuple[Phase, ...]] = (Phase(),)
+
+    def init(self, key: Key, batch: Batch) -> Params:
+        """Parameters for batches of these shapes: a nested dict of float32 arrays, empty if nothing is trained."""
+        del key, batch
+        return {}
+
+    def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
+        """Predicts the query of each sequence; with `record`, returns intermediates too. Never reads its target."""
+        raise NotImplementedError(f"{type(self).__name__} must define apply(params, batch) -> Outputs.")
+
+    def check(self) -> None:
+        """Raises ValueError, in a sentence that names the value and what is allowed. Called on concrete values."""
+
+    def report(self, outputs: Outputs, batch: Batch) -> Mapping[str, Array]:
+        """Measures of its own, each `[B]` (NaN where it does not apply), from outputs with their record."""
+        del outputs, batch
+        return {}
+
+
+LossFn = Callable[[Outputs, Batch], Array]
