@@ -1,0 +1,170 @@
+"""Claims: checkable statements about a study, as data.
+
+A claim is a measure and the range that it must fall in. Every measure is *one number per seed*, read off the results
+table, so that every verdict is the same comparison of an interval over seeds with a range:
+
+    Claim(
+        id="1a",
+        statement="With 2^8 sequences the network looks rare classes up in its context.",
+        source="Chan et al. 2025",
+        measure=Value(predictor="transformer", metric="icl_error_low", where={"task.num_sequences": 2**8}),
+        condition=below(0.45),
+    )
+
+`where` pins swept names, and names that the study holds fixed: those are compared with the study's settings, so that a
+claim about p_high = 0.9 says nothing about a run with another p_high. Names that a table lacks are no error here, but
+make the verdict "not enough data" there (`icl_sim.studies.verdicts`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from icl_sim.studies import records
+
+Setting = float | int | bool | str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Value:
+    """A metric of a predictor on an evaluation set, at one point of the sweep."""
+
+    predictor: str
+    metric: str
+    eval_set: str = "summary"
+    where: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """a - b, paired by seed: a seed fixes the data, so what two predictors share of its luck cancels."""
+
+    a: Value
+    b: Value
+
+
+@dataclasses.dataclass(frozen=True)
+class Largest:
+    """The largest value along a swept name, for statements that hold at all points in [at_least, at_most]."""
+
+    value: Value
+    over: str
+    at_least: float = -math.inf
+    at_most: float = math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Smallest:
+    """The smallest value along a swept name, for statements that hold at all points in [at_least, at_most]."""
+
+    value: Value
+    over: str
+    at_least: float = -math.inf
+    at_most: float = math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class MinimumAt:
+    """How far the lowest value at the points `at` lies below the lowest value at all other points of `over`.
+
+    Positive in a seed exactly when the minimum of that seed's curve is at one of these points.
+    """
+
+    value: Value
+    over: str
+    at: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trend:
+    """The least favourable step between neighbours along `over`: the smallest rise, or fall if not `rising`.
+
+    Positive in a seed exactly when that seed's curve is strictly monotone; require it `above(-0.05)` where the curve
+    is flat at an end of its range.
+    """
+
+    value: Value
+    over: str
+    rising: bool = True
+
+
+Measure = Value | Difference | Largest | Smallest | MinimumAt | Trend
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers from `low` to `high`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"A range needs low < high, not low = {self.low} and high = {self.high}.")
+
+
+def below(bound: float) -> Range:
+    return Range(high=bound)
+
+
+def above(bound: float) -> Range:
+    return Range(low=bound)
+
+
+def near(value: float, tolerance: float) -> Range:
+    return Range(value - tolerance, value + tolerance)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A statement, where it was published, and what would make it hold here.
+
+    Attributes:
+      id: short and unique within a study.
+      statement: a sentence for people.
+      source: where it was stated.
+      measure: what is read off the table, one number per seed.
+      condition: the range in which the interval over seeds must lie.
+      published: the published number or a short text, None if there is none.
+      min_seeds: seeds below which the verdict is "not enough data".
+      min_steps: training steps below which it is "not enough data"; 0 for predictors that train nothing.
+    """
+
+    id: str
+    statement: str
+    source: str
+    measure: Measure
+    condition: Range
+    published: float | str | None = None
+    min_seeds: int = 3
+    min_steps: int = 50_000
+
+
+_KINDS = {c.__name__: c for c in (Claim, Value, Difference, Largest, Smallest, MinimumAt, Trend, Range)}
+
+
+def to_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
+    """Claims as plain JSON, as kept in a run's `study.json`."""
+    return records.encode(tuple(claims))
+
+
+def from_json(plain: Sequence[Any]) -> tuple[Claim, ...]:
+    """Undoes `to_json`. Raises ValueError for anything that is not a list of claims with distinct ids."""
+    claims = records.decode(plain, _KINDS)
+    if not isinstance(claims, tuple) or not all(isinstance(claim, Claim) for claim in claims):
+        raise ValueError("Claims must be a list of records of kind Claim.")
+    return check(claims)
+
+
+def check(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    """The claims as a tuple. Raises ValueError when two share an id."""
+    claims = tuple(claims)
+    seen: set[str] = set()
+    for claim in claims:
+        if claim.id in seen:
+            raise ValueError(f'Two claims have the id "{claim.id}": ids must be unique within a study.')
+        seen.add(claim.id)
+    return claims

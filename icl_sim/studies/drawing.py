@@ -1,0 +1,297 @@
+"""Draws resolved figure specifications with matplotlib, as PNG and SVG."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icl_sim.studies import curves, figures
+from icl_sim.studies.figures import PREDICTOR, STEP, Heat, Lines, Quantity, Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, FAINT = "#22262b", "#8a9099"
+TITLE = {"x": 0.012, "ha": "left", "fontsize": 12, "fontweight": "bold"}
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 6,
+    "grid.color": "#e6e8eb",
+    "grid.linewidth": 0.7,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.7,
+    "lines.solid_capstyle": "round",
+    "svg.fonttype": "path",  # looks the same wherever it is opened
+    "svg.hashsalt": "icl_sim",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+def draw(spec: Spec, table: pd.DataFrame, rule: str = "lowest_loss") -> Figure:
+    """One figure of a resolved specification (`figures.resolve`)."""
+    import matplotlib
+
+    over_steps = STEP in ((spec.x, spec.y) if isinstance(spec, Heat) else (spec.x,))
+    rows = table[table["eval_set"] != "training"] if over_steps else curves.select(table, rule)
+    rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
+    rows = curves.where(rows, spec.where)
+    with matplotlib.rc_context(STYLE):
+        figure = _heat(spec, rows) if isinstance(spec, Heat) else _lines(spec, rows)
+        _small_print(figure, spec, rows, None if over_steps else rule)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Writes name.png and name.svg and returns the SVG."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(folder / f"{name}.png", dpi=160)
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    (folder / f"{name}.svg").write_text(buffer.getvalue(), encoding="utf-8")
+    return buffer.getvalue()
+
+
+def _canvas(
+    rows: int, columns: int, width: float, height: float, title: str, **kwargs: Any
+) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure  # not pyplot: no global state, no window
+
+    figure = Figure(figsize=(width * columns + 1.6, height * rows + 0.9), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    figure.suptitle(title, **TITLE)
+    return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
+
+
+def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str | None) -> None:
+    seeds = rows.groupby([n for n in ("predictor", *curves.swept_names(rows)) if n in rows])["seed"].nunique()
+    few, many = (int(seeds.min()), int(seeds.max())) if len(seeds) else (0, 0)
+    count = f"{many} seed" + ("s" if many != 1 else "") if few == many else f"{few} to {many} seeds"
+    steps = int(rows["last_step" if "last_step" in rows else "step"].max()) if len(rows) else 0
+    what = "Mean" if isinstance(spec, Heat) or many < 2 else "Mean and 95 % t-interval"
+    parts = [f"{what} over {count}, {steps:,} steps"]
+    parts += [curves.RULES[rule] if rule else "every checkpoint as it was"]
+    parts += [f"{figures.symbol(name)} = {figures.number(value)}" for name, value in spec.where.items()]
+    if not (isinstance(spec, Lines) and spec.lines == PREDICTOR):
+        parts += [", ".join(spec.predictors)]
+    figure.supxlabel("; ".join(parts) + ".", x=0.012, ha="left", fontsize=6.8, color="#6b7178")
+
+
+# ---------------------------------------------------------------------------------------------- axes
+
+
+class _Scale:
+    """Where the values of a column go on an axis: powers of two and wide ranges evenly, words and infinity as ranks."""
+
+    def __init__(self, name: str, values: Sequence[Any]):
+        self.name = name
+        values = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+        numeric = all(not isinstance(v, str) and math.isfinite(v) for v in values)
+        positive = [v for v in values if not isinstance(v, str) and v > 0]
+        self.log = numeric and len(positive) > 1 and (name == STEP or positive[-1] / positive[0] >= 20)
+        # Step 0 is before training: it has no place on a log axis and says nothing.
+        self.values = positive if self.log else values
+        self.log = self.log and (name == STEP or len(positive) == len(values))
+        self.values = self.values if self.log else values
+        self.ranked = not numeric
+
+    def at(self, value: Any) -> float:
+        if self.ranked:
+            return float(self.values.index(value))
+        return math.log2(value) if self.log else float(value)
+
+    def dress(self, axes: Axes, which: str = "x", most: int = 8) -> None:
+        axis = axes.xaxis if which == "x" else axes.yaxis
+        if self.log and self.name == STEP:
+            first, last = (math.log10(self.values[i]) for i in (0, -1))
+            ticks = [10**k for k in range(math.ceil(first), math.floor(last) + 1)] or self.values[:1]
+        elif self.log or self.ranked or len(self.values) <= most:
+            ticks = self.values[:: math.ceil(len(self.values) / most)]
+        else:
+            return
+        axis.set_ticks([self.at(tick) for tick in ticks], [figures.number(tick) for tick in ticks])
+
+
+def _bounded(rows: pd.DataFrame) -> bool:
+    values = rows["value"].dropna()
+    return bool(len(values)) and values.min() >= 0 and 0.2 < values.max() <= 1
+
+
+# ---------------------------------------------------------------------------------------------- lines
+
+
+def _lines(spec: Lines, rows: pd.DataFrame) -> Figure:
+    wanted = {(q.eval_set, q.metric) for q in spec.quantities}
+    rows = rows[[pair in wanted for pair in zip(rows["eval_set"], rows["metric"], strict=True)]]
+    values = sorted(rows[spec.columns].unique()) if spec.columns else [None]
+    panels = [[(q, value) for value in values] for q in spec.quantities]
+    if spec.columns is None and len(spec.quantities) > 1:  # a square of panels rather than a tower
+        flat = [row[0] for row in panels]
+        panels = [flat[i : i + 2] for i in range(0, len(flat), 2)]
+    columns = max(len(row) for row in panels)
+    width = {1: 4.2, 2: 3.3}.get(columns, 2.4)
+    figure, grid = _canvas(len(panels), columns, width, 2.1, spec.title, sharex=True, sharey="row")
+    scale = _Scale(spec.x, rows[spec.x].unique())
+    named = list(rows[spec.lines].unique()) if spec.lines == PREDICTOR else sorted(rows[spec.lines].unique())
+    paint = figures.colors(named) if spec.lines == PREDICTOR else _ramp(named)
+    for i, row in enumerate(panels):
+        for j, (quantity, value) in enumerate(row):
+            axes = grid[i, j]
+            here = rows[(rows["eval_set"] == quantity.eval_set) & (rows["metric"] == quantity.metric)]
+            here = curves.where(here, {spec.columns: value}) if spec.columns else here
+            ends = [_line(axes, here[here[spec.lines] == name], spec.x, scale, paint[name]) for name in named]
+            if j == len(row) - 1:
+                label = str if spec.lines == PREDICTOR else figures.number
+                _label_ends(axes, [(end, label(n), paint[n]) for end, n in zip(ends, named, strict=True)])
+            _title(axes, quantity, spec.columns, value, i, j)
+            scale.dress(axes, most=5 if columns > 2 else 8)
+            if _bounded(here):
+                axes.set_ylim(-0.04, 1.04)
+            if i == len(panels) - 1:
+                axes.set_xlabel(figures.axis_label(spec.x))
+    for axes in grid.ravel()[sum(map(len, panels)) :]:
+        axes.set_visible(False)
+    if spec.lines != PREDICTOR:
+        figure.suptitle(f"{spec.title}, by {figures.axis_label(spec.lines)}", **TITLE)
+    return figure
+
+
+def _title(axes: Axes, quantity: Quantity, columns: str | None, value: Any, i: int, j: int) -> None:
+    if columns is None:
+        axes.set_title(quantity.text)
+        return
+    if i == 0:
+        axes.set_title(f"{figures.symbol(columns)} = {figures.number(value)}")
+    if j == 0:
+        axes.set_ylabel(quantity.text.replace(", ", "\n"))
+
+
+def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: _Scale, color: Any) -> float:
+    """Draws one curve with its band and returns where it ends, NaN if there is nothing to draw."""
+    if rows.empty:
+        return math.nan
+    curve = curves.curve(rows, x)
+    if x == STEP and curve.x == (0,) and scale.log:  # nothing was trained: the same all along
+        axes.axhline(curve.mean[0], color=color, linestyle=(0, (4, 2)), linewidth=1.2)
+        return curve.mean[0]
+    keep = [i for i, point in enumerate(curve.x) if point in scale.values]
+    at = np.array([scale.at(curve.x[i]) for i in keep])
+    mean, low, high = (part[keep] for part in (curve.mean, curve.low, curve.high))
+    marker = "o" if len(at) <= 12 else None
+    axes.plot(at, mean, color=color, marker=marker, markersize=3.2, markeredgewidth=0)
+    if len(at) > 1:
+        inside = (0, 1) if _bounded(rows) else (-math.inf, math.inf)
+        axes.fill_between(at, low.clip(*inside), high.clip(*inside), color=color, alpha=0.16, linewidth=0)
+    else:
+        axes.errorbar(at, mean, [mean - low, high - mean], color=color, capsize=2)
+    finite = mean[~np.isnan(mean)]
+    return finite[-1] if len(finite) else math.nan
+
+
+def _label_ends(axes: Axes, ends: list[tuple[float, str, Any]], gap: float = 0.085) -> None:
+    """Names the curves at their right ends; names that would overlap are pushed apart and led back by a thin line."""
+    ends = sorted((end for end in ends if not math.isnan(end[0])), key=lambda end: end[0])
+    if not ends:
+        return
+    if _all_inside(ends):
+        low, high = -0.04, 1.04
+    else:
+        low, high = axes.get_ylim()
+    wanted = np.array([(end - low) / (high - low) for end, _, _ in ends])
+    gap = min(gap, 1 / len(ends))
+    placed = wanted.copy()
+    for _ in range(200):  # relax: push neighbours apart, stay inside the panel
+        for i in range(len(placed) - 1):
+            short = gap - (placed[i + 1] - placed[i])
+            if short > 0:
+                placed[i] -= short / 2
+                placed[i + 1] += short / 2
+        placed += max(0.0, 0.02 - placed[0]) - max(0.0, placed[-1] - 0.98)
+    for (_, name, color), y_end, y_text in zip(ends, wanted, placed, strict=True):
+        outside = {"transform": axes.transAxes, "color": color, "clip_on": False}
+        axes.plot([1.01, 1.05], [y_end, y_text], linewidth=0.6, **outside)
+        axes.text(1.06, y_text, name, fontsize=7.6, va="center", **outside)
+
+
+def _all_inside(ends: list[tuple[float, str, Any]]) -> bool:
+    return all(0 <= end <= 1 for end, _, _ in ends)
+
+
+def _ramp(names: Sequence[Any]) -> dict[Any, Any]:
+    import matplotlib
+
+    ramp = matplotlib.colormaps["viridis"]
+    return {name: ramp(0.86 * i / max(len(names) - 1, 1)) for i, name in enumerate(names)}
+
+
+# ---------------------------------------------------------------------------------------------- heat maps
+
+
+def _heat(spec: Heat, rows: pd.DataFrame) -> Figure:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    x, y = (_Scale(name, rows[name].unique()) for name in (spec.x, spec.y))
+    columns = 2 if len(spec.quantities) > 1 else 1
+    height = 1.0 + 0.22 * len(y.values)
+    figure, grid = _canvas(
+        math.ceil(len(spec.quantities) / columns), columns, 3.4, height, spec.title, sharex=True, sharey=True
+    )
+    # Blue is in-context, vermilion in-weight, white the balance.
+    balance = LinearSegmentedColormap.from_list("balance", ["#0072B2", "#f7f7f7", "#D55E00"])
+    bounded = _bounded(rows[rows["metric"].isin([q.metric for q in spec.quantities])])
+    style = {"cmap": balance, "vmin": 0, "vmax": 1} if bounded else {"cmap": "viridis"}
+    mesh = None
+    for axes, quantity in zip(grid.ravel(), spec.quantities, strict=False):
+        here = rows[(rows["eval_set"] == quantity.eval_set) & (rows["metric"] == quantity.metric)]
+        means = here.groupby([spec.y, spec.x])["value"].mean().unstack()
+        means = means.reindex(index=y.values, columns=x.values)
+        mesh = axes.pcolormesh(means.to_numpy(), edgecolors="white", linewidth=0.8, **style)
+        if means.size <= 120:
+            for (i, j), value in np.ndenumerate(means.to_numpy()):
+                if not math.isnan(value):
+                    dark = bounded and abs(value - 0.5) > 0.3
+                    ink = "white" if dark else INK
+                    text = f"{value:.2f}".removeprefix("0") if bounded else f"{value:.2g}"
+                    axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=6.5, color=ink)
+        for axis, scale in ((axes.xaxis, x), (axes.yaxis, y)):
+            every = math.ceil(len(scale.values) / 10)
+            ticks = range(0, len(scale.values), every)
+            axis.set_ticks([i + 0.5 for i in ticks], [figures.number(scale.values[i]) for i in ticks])
+        axes.set_title(quantity.text)
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+    for axes in grid.ravel()[len(spec.quantities) :]:
+        axes.set_visible(False)
+    for axes in grid[-1]:
+        axes.set_xlabel(figures.axis_label(spec.x))
+    for axes in grid[:, 0]:
+        axes.set_ylabel(figures.axis_label(spec.y))
+    bar = figure.colorbar(mesh, ax=grid, shrink=0.6, pad=0.02, aspect=25)
+    bar.outline.set_visible(False)
+    return figure

@@ -1,0 +1,255 @@
+"""Figures as data: what is drawn over what, resolved against the table that a study left.
+
+A specification may leave its axes "auto": they are then taken from what varies in the table, so that the same figures
+serve a sweep over one name, over three, or a single run. `icl_sim.studies.drawing` draws what comes out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from icl_sim.studies import curves, records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AUTO = "auto"
+STEP = "step"
+PREDICTOR = "predictor"
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantity:
+    """What one panel shows."""
+
+    metric: str
+    eval_set: str = "summary"
+    label: str = ""
+
+    @property
+    def text(self) -> str:
+        return self.label or self.metric.replace("_", " ") + (
+            "" if self.eval_set == "summary" else f", {self.eval_set}"
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lines:
+    """Curves with seed bands: a row of panels per quantity, a column per value of `columns`, a line per value of `lines`.
+
+    Attributes:
+      name: of the files.
+      title: above the figure.
+      quantities: empty means the headline numbers of the table.
+      x: "step", or a swept name; "auto": the swept name with the most values, or "step" if nothing is swept.
+      columns: a swept name or None; "auto": the next swept name, if there is one.
+      lines: "predictor" or a swept name; "auto": the swept name with the most values, or "predictor".
+      predictors: those to show; empty means all, or the first trained one if `lines` is a swept name.
+      where: values of swept names that the figure does not show; those not given stay at their middle value.
+    """
+
+    name: str
+    title: str
+    quantities: tuple[Quantity, ...] = ()
+    x: str = AUTO
+    columns: str | None = AUTO
+    lines: str = PREDICTOR
+    predictors: tuple[str, ...] = ()
+    where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Heat:
+    """Seed means as colour: a panel per quantity over `x` and `y`, each a swept name or "step".
+
+    Attributes:
+      y: "auto" is the swept name with the most values after x, or "step".
+      predictors: the first of these that has the quantities is shown; empty means any.
+    """
+
+    name: str
+    title: str
+    quantities: tuple[Quantity, ...]
+    x: str = AUTO
+    y: str = AUTO
+    predictors: tuple[str, ...] = ()
+    where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+Spec = Lines | Heat
+_KINDS = {c.__name__: c for c in (Quantity, Lines, Heat)}
+
+
+def to_json(specs: Iterable[Spec]) -> list[dict[str, Any]]:
+    """Specifications as plain JSON, as kept in a run's `study.json`."""
+    return records.encode(tuple(specs))
+
+
+def from_json(plain: Sequence[Any]) -> tuple[Spec, ...]:
+    """Undoes `to_json`. Raises ValueError for anything else."""
+    specs = records.decode(plain, _KINDS)
+    if not isinstance(specs, tuple) or not all(isinstance(spec, Spec) for spec in specs):
+        raise ValueError("Figures must be a list of records of kind Lines or Heat.")
+    return specs
+
+
+# ---------------------------------------------------------------------------------------------- presets
+
+_ERRORS = (
+    Quantity("icl_error_high", label="ICL error, common classes"),
+    Quantity("icl_error_low", label="ICL error, rare classes"),
+    Quantity("iwl_error_high", label="IWL error, common classes"),
+    Quantity("iwl_error_low", label="IWL error, rare classes"),
+)
+_GATE = (
+    Quantity("gate_mean", "eval-relevant-high_prob", "Relevant context, common classes"),
+    Quantity("gate_mean", "eval-relevant-low_prob", "Relevant context, rare classes"),
+    Quantity("gate_mean", "eval-irrelevant-high_prob", "Irrelevant context, common classes"),
+    Quantity("gate_mean", "eval-irrelevant-low_prob", "Irrelevant context, rare classes"),
+)
+PRESETS: Mapping[str, tuple[Spec, ...]] = {
+    "class_mixture": (
+        Lines(name="errors", title="In-context and in-weight error", quantities=_ERRORS),
+        Lines(name="steps", title="Error while training", quantities=_ERRORS, x=STEP, lines=AUTO),
+        Heat(name="gate", title="Gate: share given to the in-weight part", quantities=_GATE),
+        Heat(name="gate_steps", title="Gate while training", quantities=_GATE, y=STEP),
+    )
+}
+DEFAULT: tuple[Spec, ...] = (
+    Lines(name="results", title="Results"),
+    Lines(name="steps", title="Results while training", x=STEP, lines=AUTO),
+)
+_AXES = {  # in words, and the symbol of the paper
+    STEP: ("training steps", ""),
+    "task.num_sequences": ("training sequences", "N"),
+    "task.context_length": ("context length", "L"),
+    "task.num_relevant": ("relevant context items", "L_rel"),
+    "task.p_high": ("share of common classes", "p_high"),
+    "task.p_relevant": ("share of relevant contexts", "p_relevant"),
+    "task.inputs.noise": ("input noise", "σ"),
+    "task.label_noise": ("label noise", "ε"),
+    "task.num_low": ("number of rare classes", "n_L"),
+}
+_PREDICTORS = {
+    "transformer": "#0072B2",
+    "ic_baseline": "#009E73",
+    "iw_baseline": "#E69F00",
+    "in_context": "#56B4E9",
+    "in_weight": "#D55E00",
+    "gated": "#CC79A7",
+    "gated_two_phase": "#7A4F9A",
+}
+_SPARE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4F9A", "#555555")
+
+
+def colors(predictors: Sequence[str]) -> dict[str, str]:
+    """A colour per predictor that is the same in every figure and study, from Okabe and Ito's colour-blind safe set."""
+    chosen = {name: _PREDICTORS[name] for name in predictors if name in _PREDICTORS}
+    free = [color for color in _SPARE if color not in chosen.values()] or list(_SPARE)
+    unknown = [name for name in predictors if name not in chosen]
+    return chosen | {name: free[i % len(free)] for i, name in enumerate(unknown)}
+
+
+def axis_label(name: str) -> str:
+    """A name in words, as under an axis."""
+    words = name.removeprefix("task.").replace("_", " ").replace(".", " ")
+    return " ".join(_AXES[name]).strip() if name in _AXES else words
+
+
+def symbol(name: str) -> str:
+    """A name as short as in a formula, as in `N = 64`."""
+    return _AXES[name][1] if name in _AXES and _AXES[name][1] else axis_label(name)
+
+
+def number(value: Any) -> str:
+    """A value on an axis or in a caption; powers of two from 64 on as such."""
+    if isinstance(value, bool | str) or value is None or isinstance(value, float) and math.isnan(value):
+        return str(value)
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value >= 64 and value == 2 ** round(math.log2(value)):
+        return "2" + str(round(math.log2(value))).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{value:,.0f}" if value == round(value) and abs(value) >= 1000 else f"{value:g}"
+
+
+# ---------------------------------------------------------------------------------------------- resolution
+
+
+def chosen(specs: Sequence[Spec], task_kind: str | None, table: pd.DataFrame) -> tuple[Spec, ...]:
+    """The figures of a study without "auto": its own, else its family's, else the default; those with data only."""
+    specs = tuple(specs) or PRESETS.get(task_kind or "", DEFAULT)
+    resolved = [spec for spec in (resolve(spec, table) for spec in specs) if spec is not None]
+    # Two figures that differ over a sweep may be one and the same for a single run.
+    return tuple({repr(dataclasses.replace(s, name="", title="")): s for s in reversed(resolved)}.values())[
+        ::-1
+    ]
+
+
+def headlines(table: pd.DataFrame, most: int = 4) -> tuple[Quantity, ...]:
+    """What to show when nobody said: the task's summaries, else errors, else whatever is there."""
+    evaluations = table[table["eval_set"] != "training"]
+    pairs = evaluations[["eval_set", "metric"]].drop_duplicates()
+    for some in (pairs["eval_set"] == "summary", pairs["metric"] == "error", pairs["metric"] != ""):
+        if some.any():
+            return tuple(Quantity(metric, eval_set) for eval_set, metric in pairs[some].to_numpy()[:most])
+    return ()
+
+
+def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
+    """The specification with its axes named and every other swept name pinned; None if the table has nothing for it."""
+    present = set(map(tuple, table[["metric", "eval_set"]].drop_duplicates().to_numpy()))
+    quantities = spec.quantities or headlines(table)
+    quantities = tuple(q for q in quantities if (q.metric, q.eval_set) in present)
+    if not quantities:
+        return None
+    rows = table[
+        table[["metric", "eval_set"]].apply(tuple, axis=1).isin([(q.metric, q.eval_set) for q in quantities])
+    ]
+    rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
+    varying = [name for name in curves.swept_names(rows) if rows[name].nunique() > 1]
+    trains = rows["step"].max() > 0
+    if rows.empty or not (varying or trains):
+        return (
+            None
+            if isinstance(spec, Heat) or rows.empty
+            else _pinned(spec, rows, quantities, x=STEP, columns=None)
+        )
+
+    def take(wanted: str | None, otherwise: str | None) -> str | None:
+        """A name that still varies, or the fallback."""
+        name = (varying[0] if varying else otherwise) if wanted == AUTO else wanted
+        if name in varying:
+            varying.remove(name)
+        return name
+
+    if isinstance(spec, Heat):
+        if not varying:
+            return None
+        x = take(spec.x, None)
+        y = take(spec.y, STEP)
+        if x == y or STEP in (x, y) and not trains:
+            return None
+        return _pinned(spec, rows, quantities, x=x, y=y, predictors=tuple(rows["predictor"].unique()[:1]))
+    if spec.x == STEP and not trains:
+        return None
+    x = take(spec.x, STEP)
+    lines = take(spec.lines, PREDICTOR)
+    columns = take(spec.columns, None)
+    predictors = spec.predictors or tuple(rows["predictor"].unique())
+    if lines != PREDICTOR:
+        trained = rows[rows["step"] > 0]["predictor"].unique() if x == STEP else rows["predictor"].unique()
+        predictors = tuple(p for p in predictors if p in trained)[:1]
+    return _pinned(spec, rows, quantities, x=x, lines=lines, columns=columns, predictors=predictors)
+
+
+def _pinned(spec: Spec, rows: pd.DataFrame, quantities: tuple[Quantity, ...], **axes: Any) -> Spec:
+    """The resolved specification; swept names that no axis shows stay at their middle value."""
+    where = dict(spec.where)
+    for name in curves.swept_names(rows):
+        if name not in axes.values() and name not in where:
+            values = sorted(rows[name].unique(), key=lambda value: (isinstance(value, str), value))
+            where[name] = values[len(values) // 2]
+    return dataclasses.replace(spec, quantities=quantities, where=where, **axes)

@@ -1,0 +1,41 @@
+"""Small frozen records (claims, figure specifications) to plain JSON and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def encode(value: Any) -> Any:
+    """A record as plain JSON: each dataclass becomes a dict with its class name under "kind"; inf becomes "inf"."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(name): encode(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [encode(item) for item in value]
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value
+
+
+def decode(value: Any, kinds: Mapping[str, type]) -> Any:
+    """Undoes `encode`; sequences come back as tuples. Raises ValueError for an unknown kind or field."""
+    if isinstance(value, list | tuple):
+        return tuple(decode(item, kinds) for item in value)
+    if value in ("inf", "-inf"):
+        return float(value)
+    if not isinstance(value, Mapping):
+        return value
+    fields = {name: decode(item, kinds) for name, item in value.items() if name != "kind"}
+    if "kind" not in value:
+        return fields
+    if value["kind"] not in kinds:
+        raise ValueError(f'Unknown kind of record "{value["kind"]}": allowed are {", ".join(sorted(kinds))}.')
+    try:
+        return kinds[value["kind"]](**fields)
+    except TypeError as error:
+        raise ValueError(f'A record of kind "{value["kind"]}" cannot be read: {error}.') from error
