@@ -1,0 +1,158 @@
+"""A study: a task, the predictors that answer it, how they are trained and evaluated, and what is swept."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from icl_sim.engine.settings import Evaluation, Training
+from icl_sim.studies import fields
+from icl_sim.studies.sweep import Point, Sweep, Value
+from icl_sim.types import Predictor, Task
+
+ROOTS = ("task", "predictors", "training", "evaluation", "seed")  # what a swept name can begin with
+_PREDICTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_MAX_HEADLINE = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """Everything that determines a run, and what to say about it.
+
+    Attributes:
+      task: what every predictor is trained and evaluated on.
+      predictors: by the names that results and figures use.
+      training, evaluation: the same for all predictors.
+      trained_on: predictor -> changes of the task for its training alone; it is evaluated on the study's own
+        task. The baselines of Chan et al. 2025 are `{"iw_baseline": {"p_relevant": 0.0}, "ic_baseline":
+        {"p_relevant": 1.0}}`.
+      sweep: the points to visit. A name reaches any field: `"task.inputs.noise"`, `"training.steps"`,
+        `"predictors.transformer.width"` (which leaves other predictors alone), `"seed"`.
+      seed: of the data and of the predictors, where `seed` is not swept.
+      name, description: for people.
+      claims, figures: what to check and to draw afterwards (`icl_sim.studies.claims`,
+        `icl_sim.studies.figures`).
+      headline: the measures that live progress shows, at most 3 of the task's summaries; empty means the
+        first ones.
+    """
+
+    task: Task
+    predictors: Mapping[str, Predictor]
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    trained_on: Mapping[str, Mapping[str, Value]] = dataclasses.field(default_factory=dict)
+    sweep: Sweep = Sweep()
+    seed: int = 0
+    name: str = "study"
+    description: str = ""
+    claims: Sequence[Any] = ()
+    figures: Sequence[Any] = ()
+    headline: Sequence[str] = ()
+
+    def __post_init__(self):
+        for name, kind in (
+            ("task", Task),
+            ("training", Training),
+            ("evaluation", Evaluation),
+            ("sweep", Sweep),
+        ):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(
+                    f"The study's {name} is {getattr(self, name)!r}; it must be a {kind.__name__}."
+                )
+        if not isinstance(self.predictors, Mapping) or not self.predictors:
+            raise ValueError(
+                f"The study's predictors are {self.predictors!r}; give at least one, as in {{'name': "
+                f"Transformer()}}."
+            )
+        for name, predictor in self.predictors.items():
+            if not isinstance(name, str) or not _PREDICTOR_NAME.fullmatch(name):
+                raise ValueError(
+                    f"The predictor name {name!r} must be lower-case letters, digits and underscores."
+                )
+            if not isinstance(predictor, Predictor) or not dataclasses.is_dataclass(predictor):
+                raise ValueError(
+                    f"The predictor {name!r} is {predictor!r}; it must be a Predictor decorated with setting."
+                )
+        if isinstance(self.seed, bool) or self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed!r}; it must be a whole number from 0 to 2^32 - 1.")
+        predictors = {name: fields.normalized(p, f"predictors.{name}") for name, p in self.predictors.items()}
+        object.__setattr__(self, "predictors", predictors)
+        for name in ("task", "training", "evaluation"):
+            object.__setattr__(self, name, fields.normalized(getattr(self, name), name))
+        for name in ("claims", "figures", "headline"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._check_headline()
+        self._check_trained_on()
+        for name, value in dict.fromkeys((n, v) for point in self.sweep for n, v in point.items()):
+            self._changed({name: value})
+
+    def at(self, point: Point) -> Study:
+        """The study at one point: names set, nothing swept."""
+        return self._changed(point)
+
+    def value(self, name: str) -> Any:
+        """What the study holds at a dotted name."""
+        root, _, rest = name.partition(".")
+        if root == "predictors":
+            predictor, _, rest = rest.partition(".")
+            return fields.read(self.predictors[predictor], rest)
+        return fields.read(getattr(self, root), rest) if rest else getattr(self, root)
+
+    def training_task(self, predictor: str) -> Task:
+        """What a predictor is trained on: the task with the changes that `trained_on` makes for it."""
+        task = self.task
+        for name, value in self.trained_on.get(predictor, {}).items():
+            task = fields.replaced(task, name, value, "task")
+        return task
+
+    def _changed(self, point: Point) -> Study:
+        parts: dict[str, Any] = {root: getattr(self, root) for root in ROOTS} | {
+            "predictors": dict(self.predictors)
+        }
+        for name, value in point.items():
+            root, _, rest = name.partition(".")
+            if root == "seed" and not rest:
+                parts["seed"] = value
+            elif root == "predictors" and "." in rest:
+                predictor, _, rest = rest.partition(".")
+                if predictor not in parts["predictors"]:
+                    raise ValueError(
+                        f"{name} names no predictor of the study; {fields.suggestion(predictor, "
+                        f"parts['predictors'])}"
+                    )
+                old = parts["predictors"][predictor]
+                parts["predictors"][predictor] = fields.replaced(old, rest, value, f"predictors.{predictor}")
+            elif root in ("task", "training", "evaluation") and rest:
+                parts[root] = fields.replaced(parts[root], rest, value, root)
+            else:
+                roots = ("task.FIELD", "training.FIELD", "evaluation.FIELD", "predictors.NAME.FIELD", "seed")
+                raise ValueError(
+                    f"{name!r} is no name that a study can sweep; {fields.suggestion(name, roots)}"
+                )
+        return dataclasses.replace(self, **parts, sweep=Sweep())
+
+    def _check_headline(self) -> None:
+        summaries = self.task.summaries()
+        for name in self.headline:
+            if name not in summaries:
+                raise ValueError(
+                    f"The headline measure {name!r} is no summary of the task; {fields.suggestion(name, "
+                    f"summaries)}"
+                )
+        if len(self.headline) > _MAX_HEADLINE:
+            raise ValueError(
+                f"The study names {len(self.headline)} headline measures; at most {_MAX_HEADLINE} fit on a "
+                f"line."
+            )
+        object.__setattr__(self, "headline", self.headline or tuple(summaries)[:_MAX_HEADLINE])
+
+    def _check_trained_on(self) -> None:
+        for name in self.trained_on:
+            if name not in self.predictors:
+                raise ValueError(
+                    f"trained_on names the predictor {name!r}; {fields.suggestion(name, self.predictors)}"
+                )
+            self.training_task(name)

@@ -1,0 +1,208 @@
+"""Sweeps: which settings a study visits, as plain points `{dotted name: value}`.
+
+A sweep is a tuple of points and three ways to make one, which nest:
+
+    product({"task.p_high": (0.5, 0.9), "seed": range(3)})               6 points, the last name varies
+    fastest zip_({"task.context_length": (1, 4), "training.steps": (10, 40)})    2 points, in lockstep
+    chain(product({"seed": range(3)}), {"task.p_high": (0.5,)})          one after the other, each point once
+
+`Sweep()` is the point without any name: the identity of `product`. `parse` reads the same from a command
+line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+Value = float | int | bool | str | None | tuple
+Point = Mapping[str, Value]
+MAX_RANGE = 100_000  # values that one range on the command line may stand for
+
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_WORD = re.compile(r"[A-Za-z_][\w./-]*")
+_POWER = re.compile(r"([+-]?[\d.]+)(?:\^|\*\*)([+-]?\d+)")
+_RANGE = re.compile(r"(?P<first>[^:]+?)\.\.(?P<last>[^:]+?)(?::(?P<stride>.+))?")
+_CONSTANTS = {"true": True, "false": False, "none": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """The points that a study visits, in order, each once."""
+
+    points: tuple[Point, ...] = ({},)
+
+    def __post_init__(self):
+        points = [{name: _plain(name, value) for name, value in point.items()} for point in self.points]
+        first = {repr(sorted(point.items())): point for point in reversed(points)}  # repr: 1 and 1.0 differ
+        object.__setattr__(self, "points", tuple(first.values())[::-1])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that some point sets, in order of appearance."""
+        return tuple(dict.fromkeys(name for point in self.points for name in point))
+
+    def without(self, names: Iterable[str]) -> Sweep:
+        """The sweep that no longer sets `names`; points that then coincide count once."""
+        dropped = set(names)
+        return Sweep(
+            tuple({name: point[name] for name in point if name not in dropped} for point in self.points)
+        )
+
+    def __iter__(self) -> Iterator[Point]:
+        return iter(self.points)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+Part = Sweep | Mapping[str, Iterable[Value]]
+
+
+def product(*parts: Part) -> Sweep:
+    """Every combination; what is named first varies slowest."""
+    axes = [axis for part in parts for axis in _axes(part)]
+    _refuse_repeats(axes)
+    return Sweep(tuple(_joined(points) for points in itertools.product(*axes)))
+
+
+def zip_(*parts: Part) -> Sweep:
+    """First with first, second with second; all parts must be equally long."""
+    axes = [axis for part in parts for axis in _axes(part)]
+    _refuse_repeats(axes)
+    lengths = {"+".join(axis.names): len(axis) for axis in axes}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"zip_ pairs values one to one, so all names need equally many: {told}.")
+    return Sweep(tuple(_joined(points) for points in zip(*axes, strict=True))) if axes else Sweep()
+
+
+def chain(*parts: Part) -> Sweep:
+    """One after the other; a point that was there before is not repeated."""
+    return Sweep(tuple(point for part in parts for point in product(part)))
+
+
+def overridden(sweep: Sweep, by: Sweep) -> Sweep:
+    """`sweep` with the names of `by` taken from `by`: replaces what both set, product with the rest."""
+    return product(sweep.without(by.names), by)
+
+
+def parse(text: str) -> Sweep:
+    """The sweep of a command line: `"task.p_high=0.5,0.9,0.99; seed=0..4"`, the product of its axes.
+
+    A value is a number, `inf`, a power (`2^10` or `2**10`), `true`, `false`, `none` or a bare word. A range
+    `a..b` stands for the whole numbers from a to b, both included; `2^6..2^20` for the powers between; `:k`
+    after a range keeps every k-th, as in `2^6..2^20:2`.
+    """
+    axes: dict[str, tuple[Value, ...]] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, equals, values = (piece.strip() for piece in part.partition("="))
+        if not equals or not _NAME.fullmatch(name):
+            raise ValueError(
+                f"The sweep {part!r} cannot be read; write name=value,value, as in task.p_high=0.5,0.9."
+            )
+        if name in axes:
+            raise ValueError(f"The sweep sets {name} twice; give all of its values at once, with commas.")
+        axes[name] = tuple(value for item in values.split(",") for value in _values(name, item.strip()))
+    return product(axes)
+
+
+def _values(name: str, item: str) -> Iterable[Value]:
+    if span := _RANGE.fullmatch(item):
+        return _range(name, item, span["first"].strip(), span["last"].strip(), span["stride"])
+    value = _number(item)
+    if value is not None:
+        return (value,)
+    if item.lower() in _CONSTANTS:
+        return (_CONSTANTS[item.lower()],)
+    if _WORD.fullmatch(item):
+        return (item,)
+    raise ValueError(
+        f"The sweep gives {name} the value {item!r}; use numbers, 2^10, a..b, true, false, none or words."
+    )
+
+
+def _range(name: str, item: str, first: str, last: str, stride: str | None) -> Iterable[Value]:
+    step = _number((stride or "1").strip())
+    base, ends = None, [_number(first), _number(last)]
+    powers = [power.groups() for power in map(_POWER.fullmatch, (first, last)) if power]
+    if powers:
+        bases, exponents = zip(*powers, strict=True)
+        base, ends = bases[0], [int(e) for e in exponents] if bases == (bases[0],) * 2 else [None]
+    if not all(isinstance(number, int) for number in (*ends, step)) or step < 1 or ends[0] > ends[1]:
+        raise ValueError(
+            f"The sweep gives {name} the range {item!r}; a range goes upwards between whole numbers, as in "
+            f"0..4, or between "
+            "powers of one base, as in 2^6..2^20, and may end in a stride, as in 2^6..2^20:2."
+        )
+    if (ends[1] - ends[0]) // step >= MAX_RANGE:
+        raise ValueError(
+            f"The sweep gives {name} the range {item!r}; a range may stand for at most {MAX_RANGE} values."
+        )
+    numbers = range(ends[0], ends[1] + 1, step)
+    return numbers if base is None else tuple(_number(f"{base}^{number}") for number in numbers)
+
+
+def _number(text: str) -> int | float | None:
+    """The number that the text spells, or None. Whole numbers are int."""
+    if power := _POWER.fullmatch(text):
+        base, exponent = _number(power[1]), int(power[2])
+        if base is None or abs(exponent) > 1023:
+            return None
+        return base**exponent
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return None
+
+
+def _axes(part: Part) -> tuple[Sweep, ...]:
+    if isinstance(part, Sweep):
+        return (part,)
+    axes = []
+    for name, values in part.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise ValueError(
+                f"The sweep gives {name} the single value {values!r}; give a list, as in {{{name!r}: "
+                f"[{values!r}]}}."
+            )
+        axes.append(Sweep(tuple({name: value} for value in values)))
+        if not len(axes[-1]):
+            raise ValueError(f"The sweep gives {name} no values; give at least one.")
+    return tuple(axes)
+
+
+def _plain(name: str, value: object) -> Value:
+    """The value as plain Python, which is what hashes, prints and travels through JSON unchanged."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, list | tuple):
+        return tuple(_plain(name, element) for element in value)
+    if value is None or isinstance(value, bool | int | float | str):
+        if isinstance(value, float) and math.isnan(value):
+            raise ValueError(
+                f"The sweep gives {name} the value nan; it must be a number that can be told from others."
+            )
+        return value
+    raise ValueError(
+        f"The sweep gives {name} the value {value!r}; use numbers, booleans, strings, None or tuples of them."
+    )
+
+
+def _joined(points: Iterable[Point]) -> Point:
+    return {name: value for point in points for name, value in point.items()}
+
+
+def _refuse_repeats(axes: Iterable[Sweep]) -> None:
+    seen: set[str] = set()
+    for axis in axes:
+        if repeated := seen & set(axis.names):
+            raise ValueError(
+                f"The sweep sets {min(repeated)} twice in one product; each name may vary in one place only."
+            )
+        seen |= set(axis.names)
