@@ -1,0 +1,31 @@
+"""What every test runs under: two CPU devices, no silent broadcasting between ranks, no key used twice."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+# Before any test can start the backend. Two devices are the least that can show members spread wrongly.
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """A random key; `fold_in` or `split` it for more."""
+    return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def omniglot_dir() -> Path:
+    """The folder of the real Omniglot images; the test skips where there is none."""
+    folder = Path(os.environ.get("ICL_SIM_OMNIGLOT", ROOT.parent / "shared" / "data" / "omniglot"))
+    if not any(folder.glob("images_background.*")):
+        pytest.skip(f"needs the Omniglot images: none in {folder} (ICL_SIM_OMNIGLOT names another folder)")
+    return folder
