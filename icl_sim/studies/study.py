@@ -26,8 +26,8 @@ class Study:
       predictors: by the names that results and figures use.
       training, evaluation: the same for all predictors.
       trained_on: predictor -> changes of the task for its training alone; it is evaluated on the study's own
-        task. The baselines of Chan et al. 2025 are `{"iw_baseline": {"p_relevant": 0.0}, "ic_baseline":
-        {"p_relevant": 1.0}}`.
+        task. The baselines of Chan et al. 2025 are
+        `{"iw_baseline": {"p_relevant": 0.0}, "ic_baseline": {"p_relevant": 1.0}}`.
       sweep: the points to visit. A name reaches any field: `"task.inputs.noise"`, `"training.steps"`,
         `"predictors.transformer.width"` (which leaves other predictors alone), `"seed"`.
       seed: of the data and of the predictors, where `seed` is not swept.
@@ -120,8 +120,8 @@ class Study:
                 predictor, _, rest = rest.partition(".")
                 if predictor not in parts["predictors"]:
                     raise ValueError(
-                        f"{name} names no predictor of the study; {fields.suggestion(predictor, "
-                        f"parts['predictors'])}"
+                        f"{name} names no predictor of the study; "
+                        + fields.suggestion(predictor, parts["predictors"])
                     )
                 old = parts["predictors"][predictor]
                 parts["predictors"][predictor] = fields.replaced(old, rest, value, f"predictors.{predictor}")
@@ -139,8 +139,8 @@ class Study:
         for name in self.headline:
             if name not in summaries:
                 raise ValueError(
-                    f"The headline measure {name!r} is no summary of the task; {fields.suggestion(name, "
-                    f"summaries)}"
+                    f"The headline measure {name!r} is no summary of the task; "
+                    + fields.suggestion(name, summaries)
                 )
         if len(self.headline) > _MAX_HEADLINE:
             raise ValueError(

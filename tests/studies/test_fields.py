@@ -58,9 +58,16 @@ def test_values_take_the_declared_type(name, value, expected):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("rate", "x"), ("rate", None), ("rate", True), ("count", 0.5), ("count", math.inf), ("size", True), ("law", 3),
-     ("inner", 3), ("inner.noise", "loud"), ("seed", "x")],
-)  # fmt: skip
+    [
+        *(("rate", bad) for bad in ("x", None, True)),
+        *(("count", bad) for bad in (0.5, math.inf)),
+        ("size", True),
+        ("law", 3),
+        ("inner", 3),
+        ("inner.noise", "loud"),
+        ("seed", "x"),
+    ],
+)
 def test_wrong_types_are_named(name, value):
     with pytest.raises(ValueError, match=rf"task\.{name} is {value!r}; it must be "):
         fields.replaced(Outer(), name, value, "task")
