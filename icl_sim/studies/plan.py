@@ -1,0 +1,116 @@
+"""From a study to what has to be simulated: numbered members, and groups of equal structure."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from icl_sim.engine.group import Group, by_structure
+from icl_sim.engine.settings import Member
+from icl_sim.studies.study import Study
+from icl_sim.studies.sweep import Point, Value
+
+UNTOUCHABLE = ("sweep", "claims", "figures")  # parts of a config that hold no single values
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A member and what it is in the study.
+
+    Attributes:
+      id: its number in the results.
+      predictor: the name of its predictor.
+      point: the value of every swept name and of `seed`; None for the settings of other predictors.
+    """
+
+    id: int
+    predictor: str
+    point: Point
+    member: Member
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All members of a study, numbered in a stable order: predictors by name, then points as swept."""
+
+    entries: tuple[Entry, ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def updates(self) -> int:
+        """Model updates of the whole study, an explicit learner's counted too."""
+        return sum(group.members.training.steps * len(group) for group in self.groups)
+
+    def describe(self) -> str:
+        """The plan in a few lines: the size of the whole, then every group."""
+        names = {entry.id: entry.predictor for entry in self.entries}
+        told = [f"{len(self.entries)} members in {len(self.groups)} groups, {self.updates:,} updates:"]
+        for number, group in enumerate(self.groups, 1):
+            counts = collections.Counter(names[member] for member in group.ids)
+            who = ", ".join(f"{count} x {name}" for name, count in counts.items())
+            told.append(f"  group {number}: {who}, {group.members.training.steps:,} steps each")
+        return "\n".join(told)
+
+
+def plan(study: Study) -> Plan:
+    """Numbers, checks and groups the members of a study.
+
+    Raises:
+      ValueError: if a member is impossible; the sentence ends with its predictor and its point.
+    """
+    names = tuple(dict.fromkeys((*study.sweep.names, "seed")))
+    settings = [(study.at(point), _full(study, point, names)) for point in study.sweep]
+    entries: list[Entry] = []
+    for predictor in sorted(study.predictors):
+        seen = set()
+        for setting, full in settings:
+            point = {name: value for name, value in full.items() if not _of_other(name, predictor)}
+            if repr(point) in seen:  # points that differ in the settings of other predictors only
+                continue
+            seen.add(repr(point))
+            member = _member(setting, predictor)
+            _check(member, predictor, {name: point[name] for name in point if name in study.sweep.names})
+            entries.append(Entry(len(entries), predictor, {name: point.get(name) for name in names}, member))
+    groups = by_structure((entry.id, entry.member) for entry in entries)
+    return Plan(tuple(entries), tuple(groups))
+
+
+def refuse_overridden(study: Study, names: Iterable[str]) -> None:
+    """Raises ValueError if the command line overrides what the study sweeps: one of the two would be ignored."""
+    for name in names:
+        if name in UNTOUCHABLE:
+            raise ValueError(f"{name} cannot be overridden" + ("; use --sweep." if name == "sweep" else "."))
+        for swept in study.sweep.names:
+            if f"{swept}.".startswith(f"{name}."):
+                raise ValueError(
+                    f"{name} is overridden, but {swept} is swept by this study; use --sweep for it."
+                )
+
+
+def _member(setting: Study, predictor: str) -> Member:
+    return Member(
+        predictor=setting.predictors[predictor],
+        task=setting.training_task(predictor),
+        eval_task=setting.task,
+        training=setting.training,
+        evaluation=setting.evaluation,
+        seed=setting.seed,
+    )
+
+
+def _full(study: Study, point: Point, names: tuple[str, ...]) -> dict[str, Value]:
+    """The point with the study's own value for every name that other points set and this one does not."""
+    return {name: point[name] if name in point else study.value(name) for name in names}
+
+
+def _of_other(name: str, predictor: str) -> bool:
+    return name.startswith("predictors.") and not name.startswith(f"predictors.{predictor}.")
+
+
+def _check(member: Member, predictor: str, point: Mapping[str, Value]) -> None:
+    try:
+        member.check()
+    except ValueError as error:
+        at = "".join(f", {name}={value}" for name, value in point.items())
+        raise ValueError(f"{error} (The predictor {predictor!r}{at}.)") from error

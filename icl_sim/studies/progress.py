@@ -1,0 +1,102 @@
+"""Live progress: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from icl_sim.engine.simulate import Chunk
+
+SECONDS_BETWEEN_LINES = 10.0
+_SMOOTHING = 0.5  # weight of the newest chunk in the speed
+
+
+class Progress:
+    """Shows how far a study is, how fast it goes and what its headline measures are. Use as a context
+    manager.
+
+    Args:
+      updates: model updates of the whole study.
+      headline: summaries to show, as means over the members that are being simulated.
+      stream: where to show it, standard error by default.
+    """
+
+    def __init__(self, updates: int, headline: Sequence[str] = (), stream: TextIO | None = None):
+        self._total, self._headline, self._stream = updates, tuple(headline), stream or sys.stderr
+        self._done, self._rate, self._errors = 0, 0.0, {}
+        self._group, self._base, self._last_line = "", 0, -np.inf
+        self._bar = None
+
+    def __enter__(self) -> Progress:
+        if self._stream.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = (
+                BarColumn(bar_width=None),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TextColumn("{task.description}"),
+            )
+            self._bar = Bar(*columns, console=Console(file=self._stream))
+            self._task = self._bar.add_task("starting", total=max(self._total, 1))
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def begin(self, group: str, updates_before: int) -> None:
+        """A group begins, with this many of the study's updates done, those of earlier runs included."""
+        self._group, self._done, self._errors = group, updates_before, {}
+        self._show(f"{group}: starting", force=True)
+
+    def update(self, chunk: Chunk, steps: int) -> None:
+        """A chunk of the current group is done; the group's members make `steps` updates each."""
+        self._done += chunk.updates
+        if chunk.updates:
+            rate = chunk.updates / max(chunk.seconds, 1e-9)
+            self._rate = _SMOOTHING * rate + (1 - _SMOOTHING) * self._rate if self._rate else rate
+        if chunk.measures is not None:
+            self._errors = headline_means(chunk.measures, self._headline) or self._errors
+        self._show(self.line(chunk.step, steps), force=chunk.step == steps)
+
+    def line(self, step: int, steps: int) -> str:
+        """What there is to say."""
+        parts = [f"{self._group}, step {step:,}/{steps:,}"]
+        if self._rate:
+            left = datetime.timedelta(seconds=round((self._total - self._done) / self._rate))
+            parts += [f"{self._rate:,.0f} updates/s", f"{left} left"]
+        return " | ".join([*parts, *(f"{name} {value:.3f}" for name, value in self._errors.items())])
+
+    def note(self, text: str) -> None:
+        """A sentence that stays."""
+        print(text, file=self._stream if self._bar is None else self._bar.console.file, flush=True)
+
+    def _show(self, line: str, *, force: bool) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, description=line)
+        elif force or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            print(line, file=self._stream, flush=True)
+
+
+def headline_means(measures: Mapping[tuple[str, str], np.ndarray], names: Sequence[str]) -> dict[str, float]:
+    """Means over members of the named summaries; members that diverged are left out."""
+    means = {}
+    for name in names:
+        if ("summary", name) in measures:
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", RuntimeWarning
+                )  # all members diverged: the mean is NaN, and shown so
+                means[name] = float(np.nanmean(measures["summary", name]))
+    return means

@@ -1,0 +1,324 @@
+"""The folder of a study's run: what was run, and its results, safe to stop at any moment.
+
+    study.json        the full config, versions, commit, devices, and every member's place in the sweep
+    rows.jsonl        the record while running: a line per group and evaluation step, only appended to
+    results.parquet   the same as a table, always rewritten as a whole
+    run.lock          who writes
+
+`rows.jsonl` is the truth and the table is made from it. A later line for the same members and step replaces
+the earlier one, so steps that are done again after a resume do no harm. A line without its end was cut off by
+a crash and is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import fcntl
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icl_sim.studies import codec, records
+from icl_sim.studies.plan import Plan
+from icl_sim.studies.study import Study
+from icl_sim.studies.table import Line, tabulated
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STUDY, ROWS, RESULTS, LOCK = "study.json", "rows.jsonl", "results.parquet", "run.lock"
+PACKAGES = (
+    "icl_sim",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "ml_collections",
+)
+_BYTES = b"icl_sim.bytes_of_rows"  # in the table's metadata: how much of rows.jsonl it holds
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+log = logging.getLogger("icl_sim")
+
+
+class StoreError(ValueError):
+    """Something is wrong with a run's folder; the message is a sentence for its owner."""
+
+
+class Store:
+    """The folder of one study's run, open for writing by this process alone. Use as a context manager."""
+
+    def __init__(self, workdir: str | os.PathLike, study: Study, plan: Plan, command: str = ""):
+        self.folder = Path(workdir)
+        with explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(self.folder)
+        try:
+            with explained(self.folder):
+                self._open(study, plan, command)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open(self, study: Study, plan: Plan, command: str) -> None:
+        path = self.folder / STUDY
+        if path.exists():
+            self.about = about(self.folder)
+            _refuse_other(self.folder, self.about, study)
+        else:
+            self.about = _description(study, plan, command)
+            write_atomically(path, json.dumps(self.about, indent=1, allow_nan=False).encode())
+        self.lines = _read_lines(self.folder / ROWS, repair=True)
+        self._rows = os.open(self.folder / ROWS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self._rows)
+        os.close(self._lock)  # which also lets the lock go
+
+    def has(self, ids: Sequence[int], step: int) -> bool:
+        """Whether there is a line of a group's measures at a step."""
+        return any(line.step == step and line.ids == tuple(ids) and not line.finished for line in self.lines)
+
+    def is_finished(self, ids: Sequence[int]) -> bool:
+        """Whether a group of members has nothing left to do."""
+        return any(line.finished and line.ids == tuple(ids) for line in self.lines)
+
+    def append(self, ids: Sequence[int], step: int, measures: Mapping[tuple[str, str], np.ndarray]) -> None:
+        """Adds what a group measured at a step; on disk when this returns."""
+        self._append(Line(tuple(ids), step, measures))
+
+    def finish(self, ids: Sequence[int], step: int) -> None:
+        """Notes that a group is done."""
+        self._append(Line(tuple(ids), step, {}, finished=True))
+
+    def is_tabulated(self) -> bool:
+        """Whether `results.parquet` holds all lines."""
+        path = self.folder / RESULTS
+        return path.exists() and _bytes_held(path) == os.fstat(self._rows).st_size
+
+    def tabulate(self) -> pd.DataFrame:
+        """Writes `results.parquet` from all lines so far, and returns the table."""
+        table = tabulated(self.lines, self.about["members"])
+        with explained(self.folder):
+            _write_table(self.folder / RESULTS, table, os.fstat(self._rows).st_size)
+        return table
+
+    def _append(self, line: Line) -> None:
+        size = os.fstat(self._rows).st_size
+        try:
+            with explained(self.folder):
+                _write(self._rows, line.to_json().encode() + b"\n")
+                os.fsync(self._rows)
+        except StoreError:
+            with contextlib.suppress(OSError):  # a full disk may have taken half a line
+                os.ftruncate(self._rows, size)
+            raise
+        self.lines.append(line)
+
+
+def about(workdir: str | os.PathLike) -> dict[str, Any]:
+    """What `study.json` says. Raises StoreError if there is none or if it is damaged."""
+    path = Path(workdir) / STUDY
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise StoreError(f"{workdir} holds no {STUDY}, so it is not the folder of a study's run.") from None
+    except ValueError as error:
+        raise StoreError(
+            f"{path} is damaged ({error}); without it {workdir} cannot be read or gone on with."
+        ) from error
+
+
+def load(workdir: str | os.PathLike) -> pd.DataFrame:
+    """The results of a run so far, finished or not: from `results.parquet` where it is complete, else from "
+    "the rows."""
+    folder = Path(workdir)
+    told, rows, path = about(folder), folder / ROWS, folder / RESULTS
+    if path.exists() and (not rows.exists() or _bytes_held(path) == rows.stat().st_size):
+        import pandas as pd
+
+        return pd.read_parquet(path)
+    if not rows.exists():
+        raise StoreError(f"{workdir} holds no results yet.")
+    return tabulated(_read_lines(rows, repair=False), told["members"])
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces a file as a whole: readers, and a crash, see the old content or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turns what the file system refuses into a sentence about the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreError(
+                f"The disk of {folder} is full. What was written is intact: make room and run again."
+            ) from error
+        if error.errno in _READ_ONLY:
+            raise StoreError(
+                f"{folder} cannot be written to ({error.strerror}); choose another --workdir."
+            ) from error
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            raise StoreError(f"{folder} is not a folder; choose another --workdir.") from error
+        raise
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor that holds the folder's lock, which the system lets go when the process ends, however it "
+    "ends."""
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise StoreError(
+            f"Process {pid} is writing to {folder}; wait for it or choose another --workdir."
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor
+
+
+def _refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:
+    if told["fingerprint"] == codec.fingerprint(study):
+        return
+    there, here = told["config"], codec.jsonable(codec.encode(study))
+    names = codec.differences(there, here)
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    raise StoreError(
+        f"{folder} holds the study {there['name']!r} ({told['fingerprint']}), not this {study.name!r} "
+        f"({codec.fingerprint(study)}): they differ in {shown or 'how they were written'}. Choose another "
+        f"--workdir."
+    )
+
+
+def _description(study: Study, plan: Plan, command: str) -> dict[str, Any]:
+    import jax
+
+    return {
+        "name": study.name,
+        "description": study.description,
+        "fingerprint": codec.fingerprint(study),
+        "command": command,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "config": codec.jsonable(codec.encode(study)),
+        "claims": records.encode(study.claims),
+        "figures": records.encode(study.figures),
+        "members": [
+            {"id": entry.id, "predictor": entry.predictor, "point": codec.jsonable(entry.point)}
+            for entry in plan.entries
+        ],
+    }
+
+
+def _read_lines(path: Path, *, repair: bool) -> list[Line]:
+    """All whole lines of the rows. A last line that was cut off is named, and with `repair` taken away."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    *whole, torn = content.split(b"\n")
+    lines = []
+    for number, text in enumerate(whole, 1):
+        try:
+            lines.append(Line.from_json(text.decode()))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"Line {number} of {path} is damaged, and is not the last one, which a crash may cut off. "
+                f"Delete the line to go "
+                "on without it, or choose another --workdir."
+            ) from error
+    if torn:
+        log.warning(
+            "Line %d of %s was cut off in the middle (%d bytes) and is dropped.",
+            len(whole) + 1,
+            path,
+            len(torn),
+        )
+        if repair:
+            os.truncate(path, len(content) - len(torn))
+    return lines
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+def _write_table(path: Path, table: pd.DataFrame, bytes_of_rows: int) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    arrow = arrow.replace_schema_metadata(
+        {**(arrow.schema.metadata or {}), _BYTES: str(bytes_of_rows).encode()}
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(arrow, sink)
+    write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def _bytes_held(path: Path) -> int:
+    """How many bytes of rows the table was made from; -1 if it cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int((pq.read_schema(path).metadata or {}).get(_BYTES, b"-1"))
+    except (pa.ArrowInvalid, OSError) as error:
+        log.warning("%s is damaged (%s) and is left aside.", path, error)
+        return -1
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this code is in, with a + if files were changed since."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else None

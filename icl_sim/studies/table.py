@@ -1,0 +1,110 @@
+"""Rows: what groups of members measured, as lines of JSON and as one long table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("member", "step", "predictor", "eval_set", "metric", "value")
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """What a group of members measured at one step.
+
+    Attributes:
+      ids: the members.
+      measures: (evaluation set, metric) -> one value per member.
+      finished: whether these members have nothing left to do.
+    """
+
+    ids: tuple[int, ...]
+    step: int
+    measures: Mapping[tuple[str, str], np.ndarray]
+    finished: bool = False
+
+    def to_json(self) -> str:
+        """One line of strict JSON; NaN is null, and infinities are words."""
+        measures = [
+            [eval_set, metric, _numbers(values)] for (eval_set, metric), values in self.measures.items()
+        ]
+        told = {"ids": self.ids, "step": self.step, "measures": measures} | (
+            {"finished": True} if self.finished else {}
+        )
+        return json.dumps(told, allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Line:
+        """Undoes `to_json`. Raises ValueError, KeyError or TypeError if the text is no such line."""
+        told = json.loads(text)
+        measures = {(eval_set, metric): _array(values) for eval_set, metric, values in told["measures"]}
+        return cls(tuple(told["ids"]), told["step"], measures, told.get("finished", False))
+
+
+def tabulated(lines: Iterable[Line], members: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The long table: one row per member, step, evaluation set and metric, one column per swept name.
+
+    Of several lines for the same members and step the last counts.
+
+    Args:
+      members: `{"id": , "predictor": , "point": {swept name: value}}` of every member, in the order of their
+        ids.
+    """
+    import pandas as pd
+
+    latest = {(line.ids, line.step): line for line in lines if not line.finished}
+    names = {
+        name: code
+        for code, name in enumerate(dict.fromkeys(n for line in latest.values() for n in line.measures))
+    }
+    ids, steps, codes, values = [], [], [], []
+    for line in latest.values():
+        count = len(line.measures)
+        ids.append(np.tile(line.ids, count))
+        steps.append(np.full(len(line.ids) * count, line.step))
+        codes.append(np.repeat([names[name] for name in line.measures], len(line.ids)))
+        values.append(np.concatenate([*line.measures.values(), []]))
+    member, step, code = (np.concatenate([*parts, []]).astype(np.int64) for parts in (ids, steps, codes))
+    value = np.concatenate([*values, []]).astype(np.float64)
+    order = np.lexsort((code, step, member))
+    member, step, code, value = member[order], step[order], code[order], value[order]
+    columns = {
+        "member": member.astype(np.int32),
+        "step": step,
+        "predictor": _taken([m["predictor"] for m in members], member),
+        "eval_set": _taken([eval_set for eval_set, _ in names], code),
+        "metric": _taken([metric for _, metric in names], code),
+        "value": value,
+    }
+    for name in members[0]["point"] if members else ():
+        columns[name] = _taken([_cell(m["point"][name]) for m in members], member)
+    return pd.DataFrame(columns)
+
+
+def _taken(values: Sequence[Any], index: np.ndarray) -> pd.Series:
+    import pandas as pd
+
+    return pd.Series(values, dtype=None if values else object).take(index).reset_index(drop=True)
+
+
+def _cell(value: Any) -> Any:
+    """A swept value as a cell of a column: a tuple is spelt out, words for infinities are numbers."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return float(value) if value in ("inf", "-inf") else value
+
+
+def _numbers(values: np.ndarray) -> list[float | str | None]:
+    numbers = np.asarray(values, np.float64).tolist()
+    return [n if np.isfinite(n) else None if np.isnan(n) else repr(n) for n in numbers]
+
+
+def _array(values: Sequence[float | str | None]) -> np.ndarray:
+    return np.asarray([np.nan if value is None else float(value) for value in values], np.float64)

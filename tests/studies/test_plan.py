@@ -1,0 +1,97 @@
+"""Which members a study has, and which of them share a program."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from icl_sim.engine.settings import Training
+from icl_sim.predictors import Transformer
+from icl_sim.studies.plan import plan, refuse_overridden
+from icl_sim.studies.study import Study
+from icl_sim.studies.sweep import chain, product
+from icl_sim.tasks import ClassMixture
+from icl_sim.types import Predictor, setting
+
+
+@setting
+class Silent(Predictor):
+    """Has nothing to train."""
+
+
+def study(sweep, **changes) -> Study:
+    two = {"big": Transformer(), "silent": Silent()}
+    return Study(**{"task": ClassMixture(), "predictors": two, "sweep": sweep} | changes)
+
+
+def test_leaves_share_a_program_and_structure_does_not():
+    groups = plan(
+        study(product({"task.context_length": [1, 2], "task.p_high": [0.5, 0.9], "seed": range(3)}))
+    ).groups
+    assert [len(group) for group in groups] == [6, 6, 6, 6]  # two predictors times two lengths
+    first = groups[0].members
+    assert first.task.context_length == 1
+    np.testing.assert_allclose(first.task.p_high, [0.5] * 3 + [0.9] * 3)
+    assert list(first.seed) == [0, 1, 2] * 2
+
+
+def test_members_are_numbered_by_predictor_name_whatever_the_order_given():
+    sweep = product({"seed": range(2)})
+    one = plan(study(sweep)).entries
+    other = plan(study(sweep, predictors={"silent": Silent(), "big": Transformer()})).entries
+    assert [entry.id for entry in one] == [0, 1, 2, 3]
+    assert [(e.predictor, e.point) for e in one] == [(e.predictor, e.point) for e in other]
+
+
+def test_points_name_the_seed_and_the_study_fills_what_a_point_leaves_out():
+    entries = plan(study(chain({"task.p_high": [0.5]}, {"seed": [1]}), seed=7)).entries
+    assert [entry.point for entry in entries[:2]] == [
+        {"task.p_high": 0.5, "seed": 7},
+        {"task.p_high": 0.9, "seed": 1},
+    ]
+
+
+def test_a_setting_of_one_predictor_does_not_multiply_the_others():
+    entries = plan(study(product({"predictors.big.width": [32, 64], "seed": [0, 1]}))).entries
+    assert [e.point["predictors.big.width"] for e in entries] == [32, 32, 64, 64, None, None]
+
+
+def test_a_baseline_is_trained_on_its_own_task_and_evaluated_on_the_study_s():
+    sweep = product({"task.p_relevant": [0.5, 0.9]})
+    entries = plan(study(sweep, trained_on={"big": {"p_relevant": 0.0}})).entries
+    assert [e.member.task.p_relevant for e in entries] == [0.0, 0.0, 0.5, 0.9]
+    assert [e.member.eval_task.p_relevant for e in entries] == [0.5, 0.9] * 2
+
+
+def test_an_impossible_member_is_named_with_its_point():
+    with pytest.raises(ValueError, match=r"p_high is 1\.2.*'big', task\.p_high=1\.2, seed=0"):
+        plan(study(product({"task.p_high": [0.9, 1.2], "seed": range(2)})))
+    with pytest.raises(ValueError, match=r"num_sequences is 4.*at least 10"):
+        plan(study(product({"task.num_sequences": [4]})))
+
+
+def test_thousands_of_members_plan_in_seconds():
+    many = study(product({"task.num_sequences": [2**6, math.inf], "seed": range(500)}))
+    started = time.process_time()
+    assert len(plan(many).entries) == 2000
+    assert time.process_time() - started < 5
+
+
+def test_the_plan_describes_itself():
+    planned = plan(study(product({"seed": range(3)}), training=Training(steps=10)))
+    assert planned.updates == 60
+    told = planned.describe()
+    assert "6 members in 2 groups" in told and "3 x big" in told and "10 steps" in told
+
+
+def test_what_is_swept_cannot_be_overridden_too():
+    swept = study(product({"task.p_high": [0.5], "task.inputs.noise": [0.0]}))
+    refuse_overridden(swept, ["task.p_relevant", "training.steps"])
+    for name in ("task.p_high", "task.inputs"):
+        with pytest.raises(ValueError, match=rf"{name} .*swept by this study.*--sweep"):
+            refuse_overridden(swept, [name])
+    with pytest.raises(ValueError, match="sweep cannot be overridden"):
+        refuse_overridden(swept, ["sweep"])
