@@ -1,6 +1,6 @@
 """Trained networks, written as flax NNX modules behind one seam."""
 
-from icl_sim.predictors.networks.encoder import Encoder
+from icl_sim.predictors.networks.encoder import Encoder, ResidualEncoder
 from icl_sim.predictors.networks.transformer import Transformer
 
-__all__ = ["Encoder", "Transformer"]
+__all__ = ["Encoder", "ResidualEncoder", "Transformer"]

@@ -1,8 +1,8 @@
 """The seam to flax NNX: the only file that knows how a module is taken apart and put together again.
 
-Everything outside sees two pure functions on a plain nested dict of arrays, which `jit`, `grad`, `vmap`, `lax.map`
-and a checkpoint treat like any other data. Used so, NNX costs nothing at run time. None of its own transforms
-(`nnx.jit`, `nnx.grad`, ...) and no `sow` are used: what a module has to say, it returns.
+Everything outside sees two pure functions on a plain nested dict of arrays, which `jit`, `grad`, `vmap`,
+`lax.map` and a checkpoint treat like any other data. Used so, NNX costs nothing at run time. None of its own
+transforms (`nnx.jit`, `nnx.grad`, ...) and no `sow` are used: what a module has to say, it returns.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Functional(NamedTuple):
 
 
 def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
-    """Splits the module that `build` makes into its structure, kept here, and its parameters, kept by the caller.
+    """Splits the module that `build` makes into structure, kept here, and parameters, kept by the caller.
 
-    The structure comes from an abstract evaluation, so no array is made but by `init`. The keys of the parameters
-    are strings throughout (NNX numbers the items of a list), as a pytree and a checkpoint want them.
+    The structure comes from an abstract evaluation, so no array is made but by `init`. The keys of the
+    parameters are strings throughout (NNX numbers the items of a list), as pytrees and checkpoints want them.
     """
     graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
     paths = {tuple(map(str, path)): path for path in traverse_util.flatten_dict(nnx.to_pure_dict(abstract))}

@@ -1,8 +1,9 @@
-"""The transformer: pre-norm causal blocks over the tokens x_1, y_1, ..., x_L, y_L, x_query (specification below).
+"""The transformer: pre-norm causal blocks over the tokens x_1, y_1, ..., x_L, y_L, x_query.
 
-Chan et al. 2025, section 3: input tokens are the inputs themselves where they are as wide as the network (the frozen
-identity of the paper) or a trained projection; label tokens are a trained projection of the one-hot label; a fixed
-sinusoid of base 30 tells positions apart, and an input and its label share one. The answer is read at the last token.
+Chan et al. 2025, section 3. Input tokens are the inputs themselves where they are as wide as the network (the
+frozen identity of the paper), or a trained projection of them; label tokens are a trained projection of the one-hot
+label; a fixed sinusoid of base 30 tells positions apart, and an input and its label share one. The answer is read at
+the last token.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from icl_sim.predictors.networks.encoder import Encoder
+from icl_sim.predictors.networks.encoder import Encoder, encode, features, with_encoder
 from icl_sim.predictors.networks.seam import Functional, functional
 from icl_sim.types import Array, Batch, Key, Leaf, Outputs, Params, Predictor, setting, static
 
@@ -60,10 +61,10 @@ class TransformerNetwork(nnx.Module):
     """`depth` blocks on tokens made of inputs `[B, L+1, E]` and labels `[B, L]`."""
 
     def __init__(
-        self, *, features: int, classes: int, depth: int, width: int, heads: int, mlp_width: int, rngs: nnx.Rngs
+        self, *, inputs: int, classes: int, depth: int, width: int, heads: int, mlp_width: int, rngs: nnx.Rngs
     ):
         self.width = width
-        self.input_token = None if features == width else nnx.Linear(features, width, rngs=rngs)
+        self.input_token = None if inputs == width else nnx.Linear(inputs, width, rngs=rngs)
         self.label_token = nnx.Linear(classes, width, rngs=rngs)
         self.blocks = nnx.List([Block(width, heads, mlp_width, rngs) for _ in range(depth)])
         self.norm = nnx.LayerNorm(width, epsilon=EPSILON, rngs=rngs)
@@ -102,10 +103,10 @@ def sinusoid(position_T: Array, width: int, base: Leaf) -> Array:
 
 
 @functools.cache
-def _network(features: int, classes: int, depth: int, width: int, heads: int, mlp_width: int) -> Functional:
+def _network(inputs: int, classes: int, depth: int, width: int, heads: int, mlp_width: int) -> Functional:
     return functional(
         lambda rngs: TransformerNetwork(
-            features=features,
+            inputs=inputs,
             classes=classes,
             depth=depth,
             width=width,
@@ -157,27 +158,29 @@ class Transformer(Predictor):
             self.encoder.check()
 
     def _functional(self, batch: Batch) -> Functional:
-        features = math.prod(batch.inputs.shape[2:]) if self.encoder is None else self.encoder.features
         return _network(
-            features, batch.num_classes, self.depth, self.width, self.heads, self.mlp_ratio * self.width
+            features(self.encoder, batch.inputs.shape[2:]),
+            batch.num_classes,
+            self.depth,
+            self.width,
+            self.heads,
+            self.mlp_ratio * self.width,
         )
 
     def init(self, key: Key, batch: Batch) -> Params:
         if batch.num_classes < 1:
-            raise ValueError("The transformer answers with a class, but the batch has num_classes=0 (real targets).")
-        params = self._functional(batch).init(key)
-        if self.encoder is not None:
-            params["encoder"] = self.encoder.init(jax.random.fold_in(key, 1), batch.inputs.shape[2:])
-        return params
+            raise ValueError("The transformer answers with a class, but the batch has num_classes=0.")
+        own, encoder = jax.random.split(key)
+        return with_encoder(self.encoder, self._functional(batch).init(own), encoder, batch.inputs.shape[2:])
 
     def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
-        B, S = batch.inputs.shape[:2]
-        if self.encoder is None:
-            x_BSE = jnp.reshape(batch.inputs, (B, S, -1))
-        else:
-            x_BSE = self.encoder.apply(params["encoder"], batch.inputs)
         logits_BC, kept = self._functional(batch).apply(
-            params, x_BSE, batch.targets[:, :-1], self._position(S), causal=self.causal, record=record
+            params,
+            encode(self.encoder, params, batch.inputs),
+            batch.targets[:, :-1],
+            self._position(batch.inputs.shape[1]),
+            causal=self.causal,
+            record=record,
         )
         return Outputs(values=logits_BC, record=kept)
 
