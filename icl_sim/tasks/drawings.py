@@ -1,0 +1,100 @@
+"""Inputs that are drawings of characters: what Omniglot and the procedural glyphs have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from icl_sim.types import Array, Key, Leaf, setting, static
+
+NUM_DRAWERS = 20  # people who drew each character of Omniglot, and the styles of the glyphs
+
+
+@setting
+class Drawings:
+    """Characters, each drawn by several people: a class is a character, an input a drawing of it with noise.
+
+    Images are grey, paper 1 and ink 0, and noise is added without clipping (Chan et al. 2025, Omniglot). They
+    stay bool or uint8 on the device and become float32 only as they are rendered.
+
+    Attributes:
+      noise: standard deviation of the pixel noise, drawn independently for every pixel of every item.
+      held_out: whether to show `held_out_drawings` rather than `drawings`.
+      size: height and width in pixels.
+      drawings: numbers (0 to 19) of the drawings of each character to train on; each item shows a random one.
+      held_out_drawings: numbers of the drawings that only evaluation sees.
+      table: `[C, drawings + held-out drawings, size, size]`, bound by `prepare`.
+    """
+
+    noise: Leaf = 0.1
+    held_out: Leaf = False
+    size: int = static(28)
+    drawings: tuple[int, ...] = static((0,))
+    held_out_drawings: tuple[int, ...] = static((NUM_DRAWERS - 1,))
+    table: Any = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.size, self.size, 1)
+
+    @property
+    def max_classes(self) -> int | None:
+        """How many classes exist; None: as many as are asked for."""
+        return None
+
+    def check(self, num_classes: int) -> None:
+        """Raises ValueError, in a sentence that names the value and what is allowed."""
+        if self.max_classes is not None and num_classes > self.max_classes:
+            raise ValueError(
+                f"The task has {num_classes} classes; {type(self).__name__} has {self.max_classes}."
+            )
+        if not (math.isfinite(self.noise) and self.noise >= 0):
+            raise ValueError(f"task.inputs.noise is {self.noise}; it must be finite and at least 0.")
+        if self.held_out not in (0, 1):
+            raise ValueError(f"task.inputs.held_out is {self.held_out}; it must be True or False.")
+        for field in ("drawings", "held_out_drawings"):
+            numbers = getattr(self, field)
+            if not (isinstance(numbers, tuple) and numbers and set(numbers) <= set(range(NUM_DRAWERS))):
+                allowed = f"it must be a tuple of at least one number from 0 to {NUM_DRAWERS - 1}"
+                raise ValueError(f"task.inputs.{field} is {numbers!r}; {allowed}.")
+            if len(set(numbers)) < len(numbers):
+                raise ValueError(f"task.inputs.{field} is {numbers}; it must not name a drawing twice.")
+        if both := sorted(set(self.drawings) & set(self.held_out_drawings)):
+            raise ValueError(
+                f"task.inputs.drawings is {self.drawings} and task.inputs.held_out_drawings is "
+                f"{self.held_out_drawings}; they must have no drawing in common, but share {both}."
+            )
+
+    def load(self, num_classes: int) -> np.ndarray:
+        """Images of the first classes, `[C, drawings + held-out drawings, size, size]`, bool or uint8."""
+        raise NotImplementedError(f"{type(self).__name__} must define load(num_classes) -> array of images.")
+
+    def prepare(self, key: Key, num_classes: int, shared: Any = None) -> Self:
+        """Binds the images, `shared` being what `load` returned; loads them where it is left out."""
+        del key
+        table = self.load(num_classes) if shared is None else shared
+        return dataclasses.replace(self, table=table)
+
+    def render(self, keys_B: Key, classes_BS: Array) -> Array:
+        """Inputs `[B, S, size, size, 1]`; a row is a function of its own key and classes alone."""
+        if self.table is None:
+            raise ValueError(
+                f"{type(self).__name__} has no images yet; call prepare(key, num_classes) first."
+            )
+        table_CNHW = jnp.asarray(self.table)  # N drawings of each class
+        white = 1.0 if table_CNHW.dtype == jnp.bool_ else 255.0
+        first = jnp.where(self.held_out, len(self.drawings), 0)
+        count = jnp.where(self.held_out, len(self.held_out_drawings), len(self.drawings))
+
+        def row(key: Key, classes_S: Array) -> Array:
+            drawing_key, noise_key = jax.random.split(key)
+            drawing_S = first + jax.random.randint(drawing_key, classes_S.shape, 0, count)
+            image_SHW = table_CNHW[classes_S, drawing_S].astype(jnp.float32) / white
+            return (image_SHW + self.noise * jax.random.normal(noise_key, image_SHW.shape))[..., None]
+
+        return jax.vmap(row)(keys_B, classes_BS)
