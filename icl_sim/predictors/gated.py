@@ -34,10 +34,11 @@ PARTS = ("in_weight", "in_context")
 
 @setting
 class Gated(Predictor):
-    """p = a g(x) + (1 - a) h(context, x), with the gate a = sigmoid(MLP(all inputs)) (Chan et al. 2025, section 3).
+    """p = a g(x) + (1 - a) h(context, x) with a gate a = sigmoid(MLP(inputs)) (Chan et al. 2025, section 3).
 
-    The gate sees the inputs of the context and of the query, and no label. Training is end to end, or in two phases:
-    first g and h, each on its own loss, then the gate over the parts so trained, which no longer move.
+    The gate sees the inputs of the context and of the query, and no label. Training is end to end, or in two
+    phases: first g and h, each on its own loss, then the gate over the parts so trained, which no longer
+    move.
 
     Attributes:
       in_weight: g.
@@ -75,8 +76,8 @@ class Gated(Predictor):
             )
         if self.protocol == "two_phase" and not 0 < self.parts_share < 1:
             raise ValueError(
-                f"parts_share is {self.parts_share}; it must lie between 0 and 1, ends excluded: the gate must not be "
-                "trained over untrained parts, and must itself be trained."
+                f"parts_share is {self.parts_share}; it must lie between 0 and 1, ends excluded: the gate "
+                "must not be trained over untrained parts, and must itself be trained."
             )
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"The gate's hidden widths are {self.hidden}; each must be at least 1.")
@@ -115,9 +116,9 @@ class Gated(Predictor):
     def report(self, outputs: Outputs, batch: Batch) -> Mapping[str, Array]:
         """Measures of the gate and of the parts, each `[B]`.
 
-        gate_mean is the weight of g; gate_share whether it is at least one half; gate_share_matched the same, NaN
-        where the context does not hold the answer. The errors of the parts are of their most probable class, where
-        the paper's code draws a class from their distribution.
+        gate_mean is the weight of g; gate_share whether it is at least one half; gate_share_matched the same,
+        NaN where the context does not hold the answer. The errors of the parts are of their most probable
+        class, where the paper's code draws a class from their distribution.
         """
         gate_B, target_B = outputs.record["gate"], batch.targets[:, -1]
         share_B = (gate_B >= 0.5).astype(jnp.float32)
@@ -135,10 +136,11 @@ class Gated(Predictor):
 
 
 def with_parts(initial: Params, in_weight: Params, in_context: Params | None) -> Params:
-    """Parameters of a gated mixture whose parts were trained elsewhere, for training the gate alone over them.
+    """Parameters of a gated mixture whose parts were trained elsewhere, for training only the gate over them.
 
-    The released code of the paper silently trains the gate over random parts when it does not find trained ones;
-    here parts that equal their initialisation are refused. Call it on concrete parameters, outside of jit.
+    The released code of the paper silently trains the gate over random parts when it does not find trained
+    ones; here parts that equal their initialisation are refused. Call it on concrete parameters, outside of
+    jit.
 
     Args:
       initial: what `Gated.init` returned.
@@ -166,6 +168,6 @@ def _require_trained(name: str, initial: Params, trained: Params) -> None:
         )
     if before and all(np.array_equal(x, y) for x, y in zip(before, after, strict=True)):
         raise ValueError(
-            f"The parameters given for {name} equal their initialisation, and the gate must not be trained over "
-            "untrained parts. Train them first (protocol='two_phase' does both)."
+            f"The parameters given for {name} equal their initialisation, and the gate must not be trained "
+            "over untrained parts. Train them first (protocol='two_phase' does both)."
         )

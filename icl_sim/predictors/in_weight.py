@@ -46,9 +46,7 @@ class InWeightMLP(Predictor):
 
     def check(self) -> None:
         if any(width < 1 for width in self.hidden):
-            raise ValueError(
-                f"The in-weight predictor's hidden widths are {self.hidden}; each must be at least 1."
-            )
+            raise ValueError(f"The hidden widths of g are {self.hidden}; each must be at least 1.")
         if self.encoder is not None:
             self.encoder.check()
 

@@ -13,15 +13,16 @@ from icl_sim.types import Batch, Key, Leaf, Outputs, Params, Predictor, setting,
 class KernelCopy(Predictor):
     """p(y) = sum_l softmax_l(-|x_l - x_query|^2 / tau) [y_l = y]  (Chan et al. 2025, section 3).
 
-    Its one parameter is theta, with the temperature tau = exp(theta). Log-probabilities are log(max(p, floor)), so
-    that a context without the answer costs exactly -log(floor), 16.1 nats. With one pair in the context h copies its
-    label whatever the temperature.
+    Its one parameter is theta, with the temperature tau = exp(theta). Log-probabilities are log(max(p,
+    floor)), so that a context without the answer costs exactly -log(floor), 16.1 nats. With one pair in the
+    context h copies its label whatever the temperature.
 
     Attributes:
-      temperature: tau before training, positive. Without an encoder distances are between the inputs themselves.
-      double_exponential: the released code of the paper exponentiates twice, tau = exp(exp(theta)), and starts at
-        theta = 0. There tau starts at e and can never fall to 1, which makes h weak where the context is long; the
-        field `temperature` is not used then.
+      temperature: tau before training, positive. Without an encoder distances are between the inputs
+        themselves.
+      double_exponential: the released code of the paper exponentiates twice, tau = exp(exp(theta)), and
+        starts at theta = 0. There tau starts at e and can never fall to 1, which makes h weak where the
+        context is long; the field `temperature` is not used then.
       floor: of the probabilities.
       encoder: turns images into vectors, trained jointly.
     """

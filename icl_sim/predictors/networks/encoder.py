@@ -125,13 +125,13 @@ def _network(
 
 @setting
 class ResidualEncoder(Encoder):
-    """The residual network of Chan et al. 2025 for Omniglot: four groups of two bottleneck blocks, no batch norm.
+    """The residual network of Chan et al. 2025 for Omniglot: bottleneck blocks, no batch norm, no biases.
 
     Inputs are `[B, S, H, W]` or `[B, S, H, W, channels]`, of any size.
 
     Attributes:
-      stem: "paper", a 7x7 convolution of stride 2 and a 3x3 max-pool of stride 2, made for images of 105 pixels; or
-        "small", a 3x3 convolution of stride 1, for images of some 28 pixels.
+      stem: "paper", a 7x7 convolution of stride 2 and a 3x3 max-pool of stride 2, made for images of 105
+        pixels; or "small", a 3x3 convolution of stride 1, for images of some 28 pixels.
       widths: channels of each group; the last is the length of the vectors.
       strides: of the first block of each group.
       blocks: in each group.
@@ -151,7 +151,8 @@ class ResidualEncoder(Encoder):
         if self.stem not in STEMS:
             near = difflib.get_close_matches(self.stem, STEMS, n=1, cutoff=0.0)[0]
             raise ValueError(
-                f"The encoder's stem is {self.stem!r}; it must be 'paper' or 'small' (did you mean {near!r}?)."
+                f"The encoder's stem is {self.stem!r}; it must be one of {', '.join(STEMS)} "
+                f"(did you mean {near!r}?)."
             )
         if not self.widths or any(width < 4 or width % 4 for width in self.widths):
             raise ValueError(
@@ -172,7 +173,8 @@ class ResidualEncoder(Encoder):
     def init(self, key: Key, shape: tuple[int, ...]) -> Params:
         if len(shape) not in (2, 3):
             raise ValueError(
-                f"The residual encoder reads images [H, W] or [H, W, channels], but the inputs have shape {list(shape)}."
+                "The residual encoder reads images [H, W] or [H, W, channels], but the inputs have shape "
+                f"{list(shape)}."
             )
         return self._functional(1 if len(shape) == 2 else shape[2]).init(key)
 

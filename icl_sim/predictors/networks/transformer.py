@@ -1,9 +1,9 @@
 """The transformer: pre-norm causal blocks over the tokens x_1, y_1, ..., x_L, y_L, x_query.
 
 Chan et al. 2025, section 3. Input tokens are the inputs themselves where they are as wide as the network (the
-frozen identity of the paper), or a trained projection of them; label tokens are a trained projection of the one-hot
-label; a fixed sinusoid of base 30 tells positions apart, and an input and its label share one. The answer is read at
-the last token.
+frozen identity of the paper), or a trained projection of them; label tokens are a trained projection of the
+one-hot label; a fixed sinusoid of base 30 tells positions apart, and an input and its label share one. The
+answer is read at the last token.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Block(nnx.Module):
     def __call__(self, x_BTD: Array, *, causal: bool, last_only: bool) -> tuple[Array, Array]:
         """Returns the residual stream and the attention map `[B, H, T, T]`.
 
-        With `last_only` both are those of the last token alone, `[B, 1, D]` and `[B, H, 1, T]`: the same numbers with
-        fewer operations, for the block after which nothing else is read.
+        With `last_only` both are those of the last token alone, `[B, 1, D]` and `[B, H, 1, T]`: the same
+        numbers with fewer operations, for the block after which nothing else is read.
         """
         B, T, D = x_BTD.shape
         qkv = jnp.reshape(self.qkv(self.attention_norm(x_BTD)), (B, T, 3, self.heads, D // self.heads))
@@ -125,8 +125,8 @@ class Transformer(Predictor):
       position: "shared_sinusoid" (an input and its label share a position), "token_sinusoid" or "none".
       position_base: the longest wavelength of the sinusoid is nearly `2 pi position_base`.
       causal: whether a token sees only itself and those before it.
-      encoder: turns inputs into vectors, trained jointly. Without one, inputs are flattened and, unless they are as
-        wide as the network already, projected.
+      encoder: turns inputs into vectors, trained jointly. Without one, inputs are flattened and, unless they
+        are as wide as the network already, projected.
     """
 
     depth: int = static(2)
