@@ -45,13 +45,13 @@ def codes(x_BSHW1: jax.Array) -> np.ndarray:
     return np.rint(np.asarray(x_BSHW1) * 255).astype(int)[:, :, 0, 0, 0]
 
 
-def classes_and_keys(key: jax.Array, rows: int, slots: int = 3) -> tuple[jax.Array, jax.Array]:
+def classes_and_keys(key: jax.Array, rows: int = 500, slots: int = 3) -> tuple[jax.Array, jax.Array]:
     classes_key, keys_key = jax.random.split(key)
     return jax.random.randint(classes_key, (rows, slots), 0, NUM_CLASSES), jax.random.split(keys_key, rows)
 
 
 def test_an_item_shows_its_class_in_a_uniformly_drawn_drawing(key):
-    classes_BS, keys_B = classes_and_keys(key, 2000)
+    classes_BS, keys_B = classes_and_keys(key)
     for held_out, places in ((False, (0, 1, 2)), (True, (3, 4))):
         code_BS = codes(render(inputs(held_out=held_out), keys_B, classes_BS))
         np.testing.assert_array_equal(code_BS // 10, classes_BS)
@@ -62,13 +62,13 @@ def test_an_item_shows_its_class_in_a_uniformly_drawn_drawing(key):
             (counts[list(places)] - expected) ** 2 / expected
         ).sum() < 16  # 99.9 % of chi-square, 2 degrees, is 13.8
         slots_agree = (code_BS[:, 0] % 10 == code_BS[:, 1] % 10).mean()
-        assert abs(slots_agree - 1 / len(places)) < 0.05
+        assert abs(slots_agree - 1 / len(places)) < 0.08
 
 
 def test_images_are_rendered_to_float_with_shape_and_scale(key):
-    classes_BS, keys_B = classes_and_keys(key, 4)
+    classes_BS, keys_B = classes_and_keys(key)
     x = render(inputs(), keys_B, classes_BS)
-    assert x.shape == (4, 3, *inputs().shape) == (4, 3, SIZE, SIZE, 1)
+    assert x.shape == (500, 3, *inputs().shape) == (500, 3, SIZE, SIZE, 1)
     assert x.dtype == jnp.float32
     table = np.ones((NUM_CLASSES, 5, SIZE, SIZE), bool)
     white = render(inputs().prepare(None, NUM_CLASSES, table), keys_B, classes_BS)
@@ -79,7 +79,7 @@ def test_images_are_rendered_to_float_with_shape_and_scale(key):
 
 
 def test_noise_is_independent_normal_for_every_pixel_and_not_clipped(key):
-    classes_BS, keys_B = classes_and_keys(key, 500)
+    classes_BS, keys_B = classes_and_keys(key)
     noisy = render(inputs(noise=0.3), keys_B, classes_BS) - render(inputs(), keys_B, classes_BS)
     noise_BSQ = np.asarray(noisy).reshape(500, 3, -1)
     assert abs(noise_BSQ.mean()) < 4 * 0.3 / noise_BSQ.size**0.5
@@ -92,7 +92,7 @@ def test_noise_is_independent_normal_for_every_pixel_and_not_clipped(key):
 
 
 def test_a_row_depends_on_its_own_key_alone(key):
-    classes_BS, keys_B = classes_and_keys(key, 8)
+    classes_BS, keys_B = classes_and_keys(key)
     whole = render(inputs(noise=0.1), keys_B, classes_BS)
     alone = render(inputs(noise=0.1), keys_B[3:4], classes_BS[3:4])
     np.testing.assert_array_equal(whole[3:4], alone)
@@ -100,7 +100,7 @@ def test_a_row_depends_on_its_own_key_alone(key):
 
 
 def test_held_out_and_noise_can_be_swept_inside_one_program(key):
-    classes_BS, keys_B = classes_and_keys(key, 4)
+    classes_BS, keys_B = classes_and_keys(key)
 
     def member(held_out, noise):
         return render(inputs(held_out=held_out, noise=noise), keys_B, classes_BS)
