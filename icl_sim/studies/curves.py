@@ -75,6 +75,15 @@ def where(table: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
     return table
 
 
+def pick(table: pd.DataFrame, quantities: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """The rows of these (metric, evaluation set)."""
+    table = table[table["metric"].isin([metric for metric, _ in quantities])]
+    wanted = np.zeros(len(table), bool)
+    for metric, eval_set in quantities:
+        wanted |= ((table["metric"] == metric) & (table["eval_set"] == eval_set)).to_numpy(bool)
+    return table[wanted]
+
+
 @dataclasses.dataclass(frozen=True)
 class Summary:
     """Mean, standard error and 95 % interval of one number per seed; NaN seeds are left out of all of them."""

@@ -105,7 +105,7 @@ def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str | Non
 # ---------------------------------------------------------------------------------------------- axes
 
 
-class _Scale:
+class Scale:
     """Where the values of a column go on an axis: powers of two and wide ranges evenly, words and infinity as ranks."""
 
     def __init__(self, name: str, values: Sequence[Any]):
@@ -146,8 +146,7 @@ def _bounded(rows: pd.DataFrame) -> bool:
 
 
 def _lines(spec: Lines, rows: pd.DataFrame) -> Figure:
-    wanted = {(q.eval_set, q.metric) for q in spec.quantities}
-    rows = rows[[pair in wanted for pair in zip(rows["eval_set"], rows["metric"], strict=True)]]
+    rows = curves.pick(rows, [(q.metric, q.eval_set) for q in spec.quantities])
     values = sorted(rows[spec.columns].unique()) if spec.columns else [None]
     panels = [[(q, value) for value in values] for q in spec.quantities]
     if spec.columns is None and len(spec.quantities) > 1:  # a square of panels rather than a tower
@@ -156,7 +155,7 @@ def _lines(spec: Lines, rows: pd.DataFrame) -> Figure:
     columns = max(len(row) for row in panels)
     width = {1: 4.2, 2: 3.3}.get(columns, 2.4)
     figure, grid = _canvas(len(panels), columns, width, 2.1, spec.title, sharex=True, sharey="row")
-    scale = _Scale(spec.x, rows[spec.x].unique())
+    scale = Scale(spec.x, rows[spec.x].unique())
     named = list(rows[spec.lines].unique()) if spec.lines == PREDICTOR else sorted(rows[spec.lines].unique())
     paint = figures.colors(named) if spec.lines == PREDICTOR else _ramp(named)
     for i, row in enumerate(panels):
@@ -191,7 +190,7 @@ def _title(axes: Axes, quantity: Quantity, columns: str | None, value: Any, i: i
         axes.set_ylabel(quantity.text.replace(", ", "\n"))
 
 
-def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: _Scale, color: Any) -> float:
+def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: Scale, color: Any) -> float:
     """Draws one curve with its band and returns where it ends, NaN if there is nothing to draw."""
     if rows.empty:
         return math.nan
@@ -231,7 +230,7 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, Any]], gap: float = 0.0
             if short > 0:
                 placed[i] -= short / 2
                 placed[i + 1] += short / 2
-        placed += max(0.0, 0.02 - placed[0]) - max(0.0, placed[-1] - 0.98)
+        placed[0], placed[-1] = max(placed[0], 0.02), min(placed[-1], 0.98)
     for (_, name, color), y_end, y_text in zip(ends, wanted, placed, strict=True):
         outside = {"transform": axes.transAxes, "color": color, "clip_on": False}
         axes.plot([1.01, 1.05], [y_end, y_text], linewidth=0.6, **outside)
@@ -255,7 +254,7 @@ def _ramp(names: Sequence[Any]) -> dict[Any, Any]:
 def _heat(spec: Heat, rows: pd.DataFrame) -> Figure:
     from matplotlib.colors import LinearSegmentedColormap
 
-    x, y = (_Scale(name, rows[name].unique()) for name in (spec.x, spec.y))
+    x, y = (Scale(name, rows[name].unique()) for name in (spec.x, spec.y))
     columns = 2 if len(spec.quantities) > 1 else 1
     height = 1.0 + 0.22 * len(y.values)
     figure, grid = _canvas(

@@ -105,10 +105,10 @@ _ERRORS = (
     Quantity("iwl_error_low", label="IWL error, rare classes"),
 )
 _GATE = (
-    Quantity("gate_mean", "eval-relevant-high_prob", "Relevant context, common classes"),
-    Quantity("gate_mean", "eval-relevant-low_prob", "Relevant context, rare classes"),
-    Quantity("gate_mean", "eval-irrelevant-high_prob", "Irrelevant context, common classes"),
-    Quantity("gate_mean", "eval-irrelevant-low_prob", "Irrelevant context, rare classes"),
+    Quantity("gate_mean", "eval-relevant-high_prob", "Gate, relevant context, common classes"),
+    Quantity("gate_mean", "eval-relevant-low_prob", "Gate, relevant context, rare classes"),
+    Quantity("gate_mean", "eval-irrelevant-high_prob", "Gate, irrelevant context, common classes"),
+    Quantity("gate_mean", "eval-irrelevant-low_prob", "Gate, irrelevant context, rare classes"),
 )
 PRESETS: Mapping[str, tuple[Spec, ...]] = {
     "class_mixture": (
@@ -205,9 +205,7 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
     quantities = tuple(q for q in quantities if (q.metric, q.eval_set) in present)
     if not quantities:
         return None
-    rows = table[
-        table[["metric", "eval_set"]].apply(tuple, axis=1).isin([(q.metric, q.eval_set) for q in quantities])
-    ]
+    rows = curves.pick(table, [(q.metric, q.eval_set) for q in quantities])
     rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
     varying = [name for name in curves.swept_names(rows) if rows[name].nunique() > 1]
     trains = rows["step"].max() > 0

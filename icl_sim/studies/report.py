@@ -1,0 +1,323 @@
+"""The report of a run: verdicts, figures and one self-contained page, from its `study.json` and results table alone."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gzip
+import html
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from icl_sim.studies import claims as claims_module
+from icl_sim.studies import curves, figures, verdicts
+from icl_sim.studies.claims import Claim
+from icl_sim.studies.figures import STEP, Quantity, Spec
+from icl_sim.studies.verdicts import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REPORT, VERDICTS, FIGURES = "report.html", "verdicts.json", "figures"
+_TEMPLATE = Path(__file__).with_name("report_page.html")
+
+
+class ReportError(ValueError):
+    """A run cannot be reported on; the message is a sentence for its owner."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is read of a run: its folder, its `study.json`, and its results."""
+
+    folder: Path
+    about: Mapping[str, Any]
+    table: pd.DataFrame
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.about["config"]
+
+    @property
+    def task_kind(self) -> str | None:
+        return self.config["task"]["kind"] if "task" in self.config else None
+
+
+def read(workdir: str | os.PathLike[str]) -> Run:
+    """Reads a run, finished or not. Raises ReportError, in a sentence, if there is none, or none yet, or a damaged one."""
+    import pyarrow as pa
+
+    from icl_sim.studies import store
+
+    folder = Path(workdir)
+    if not folder.is_dir():
+        raise ReportError(
+            f"There is no folder {folder}; --workdir names the folder that launch/run.py wrote to."
+        )
+    try:
+        about, table = store.about(folder), store.load(folder)
+    except store.StoreError as error:
+        raise ReportError(str(error)) from error
+    except FileNotFoundError:
+        raise ReportError(f"{folder} holds no results yet; launch/run.py writes them.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise ReportError(f"{folder / store.RESULTS} is damaged and cannot be read ({error}).") from error
+    missing = [name for name in (*curves.RECORD_COLUMNS, "seed") if name not in table]
+    if missing:
+        raise ReportError(
+            f"{folder / store.RESULTS} is no results table: it has no column {', '.join(missing)}."
+        )
+    if table[table["eval_set"] != "training"].empty:
+        raise ReportError(f"{folder} holds no results yet: nothing was evaluated so far.")
+    return Run(folder, about, table)
+
+
+def write_verdicts(run: Run, claims: Iterable[Claim] | None = None) -> list[Verdict]:
+    """Holds the run's own claims, or those given, against its results, and writes `verdicts.json`."""
+    from icl_sim.studies.store import explained
+
+    if claims is None:
+        claims = claims_module.from_json(run.about["claims"] if "claims" in run.about else [])
+    found = verdicts.evaluate(claims, run.table, run.config)
+    with explained(run.folder):
+        verdicts.write(found, run.folder / VERDICTS)
+    return found
+
+
+def write_report(workdir: str | os.PathLike[str], claims: Iterable[Claim] | None = None) -> list[Verdict]:
+    """Writes `verdicts.json`, `figures/` and `report.html` of a run, and returns the verdicts.
+
+    Needs the extra `report` (matplotlib and plotly). A run that still goes on can be reported on at any time.
+
+    Args:
+      workdir: the run's folder.
+      claims: what to check instead of the claims that the study came with.
+    """
+    from icl_sim.studies.store import explained, write_atomically
+
+    run = read(workdir)
+    found = write_verdicts(run, claims)
+    own = figures.from_json(run.about["figures"] if "figures" in run.about else [])
+    specs = figures.chosen(own, run.task_kind, run.table)
+    with explained(run.folder):
+        images = _draw(run, specs)
+        write_atomically(run.folder / REPORT, page(run, specs, images, found).encode())
+    return found
+
+
+def _draw(run: Run, specs: Sequence[Spec]) -> list[str]:
+    from icl_sim.studies import drawing
+
+    folder = run.folder / FIGURES
+    folder.mkdir(exist_ok=True)
+    return [drawing.save(drawing.draw(spec, run.table), folder, spec.name) for spec in specs]
+
+
+# ---------------------------------------------------------------------------------------------- the page
+
+
+def page(run: Run, specs: Sequence[Spec], images: Sequence[str], found: Sequence[Verdict]) -> str:
+    """The whole report as one HTML page that needs no other file and no network.
+
+    Args:
+      specs: the resolved figures.
+      images: the SVG of each.
+      found: the verdicts.
+    """
+    quantities = _quantities(run.table, specs)
+    parts = {
+        "title": html.escape(str(run.about["name"] if run.about.get("name") else "study")),
+        "description": html.escape(str(run.about["description"] if "description" in run.about else "")),
+        "facts": _facts(run),
+        "config": html.escape(json.dumps(run.config, indent=1, ensure_ascii=False)),
+        "verdicts": _verdict_table(found),
+        "figures": "".join(_figure(spec, image) for spec, image in zip(specs, images, strict=True)),
+        "data": _script_json(page_data(run.table, quantities, specs)),
+        "plotly": _plotly(),
+    }
+    # One pass: what is put in is not searched for names again.
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _TEMPLATE.read_text(encoding="utf-8"))
+
+
+def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequence[Spec]) -> dict[str, Any]:
+    """What the page's chart shows, as compact JSON: per predictor, point of the sweep and quantity the curve over steps.
+
+    A series is [predictor, point, quantity, [[step...], [mean...], [low...], [high...], [seeds...]], [mean, low, high,
+    seeds]] with predictor, point (one per swept name) and quantity as numbers into the lists beside it; the last entry is
+    at each seed's selected checkpoint (`curves.select`).
+    """
+    from icl_sim.studies.drawing import Scale
+
+    rows, selected = (_of(quantities, part) for part in (table, curves.select(table)))
+    names = [name for name in curves.swept_names(table) if table[name].nunique() > 1]
+    predictors = list(rows["predictor"].unique())
+    scales = {name: Scale(name, rows[name].tolist()) for name in (*names, STEP)}
+    by = ["predictor", *names, "quantity"]
+    steps, chosen = _summarized(rows, [*by, STEP]), _summarized(selected, by)
+    points = {name: {value: i for i, value in enumerate(sorted(rows[name].unique()))} for name in names}
+    series = []
+    for key, curve in steps.groupby(by, sort=False):
+        predictor, *point, quantity = key
+        at = chosen.loc[[key]].iloc[0] if key in chosen.index else None
+        columns = [[_short(v) for v in curve[name]] for name in ("mean", "low", "high")]
+        series.append(
+            [
+                predictors.index(predictor),
+                [points[name][value] for name, value in zip(names, point, strict=True)],
+                quantity,
+                [
+                    [int(step) for step in curve.index.get_level_values(STEP)],
+                    *columns,
+                    curve["count"].tolist(),
+                ],
+                [_short(at[n]) for n in ("mean", "low", "high")] + [int(at["count"])]
+                if at is not None
+                else None,
+            ]
+        )
+    paint = figures.colors(predictors)
+    first = {(q.metric, q.eval_set) for q in specs[0].quantities} if specs else set()
+    return {
+        "axes": [_axis(scales[name], name, list(points[name])) for name in names],
+        "steps": _axis(scales[STEP], STEP, sorted(int(step) for step in rows[STEP].unique())),
+        "predictors": [{"name": name, "color": paint[name]} for name in predictors],
+        "quantities": [
+            {"label": q.text, "shown": (q.metric, q.eval_set) in first, "unit": _is_share(rows, i)}
+            for i, q in enumerate(quantities)
+        ],
+        "rule": curves.RULES["lowest_loss"],
+        "series": series,
+    }
+
+
+def _quantities(table: pd.DataFrame, specs: Sequence[Spec]) -> list[Quantity]:
+    """Those of the figures, then the other headline numbers."""
+    found = {(q.metric, q.eval_set): q for spec in reversed(specs) for q in spec.quantities}
+    order = [(q.metric, q.eval_set) for spec in specs for q in spec.quantities]
+    others = {(q.metric, q.eval_set): q for q in figures.headlines(table, most=12)}
+    return list(
+        ({key: found[key] for key in order} | {k: q for k, q in others.items() if k not in found}).values()
+    )
+
+
+def _of(quantities: Sequence[Quantity], rows: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    wanted = pd.DataFrame(
+        [(q.metric, q.eval_set, i) for i, q in enumerate(quantities)],
+        columns=["metric", "eval_set", "quantity"],
+    )
+    return rows.merge(wanted, on=["metric", "eval_set"])
+
+
+def _summarized(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    summary = rows.groupby(by, sort=False)["value"].agg(["mean", "std", "count"])
+    if len(by) > 1:
+        summary = summary.sort_index()
+    t = {n: curves.student_t(0.95, n - 1) if n > 1 else math.nan for n in summary["count"].unique().tolist()}
+    half = summary["count"].map(t) * summary["std"] / summary["count"] ** 0.5
+    return summary.assign(low=summary["mean"] - half, high=summary["mean"] + half)
+
+
+def _axis(scale: Any, name: str, values: Sequence[Any]) -> dict[str, Any]:
+    return {
+        "label": figures.axis_label(name),
+        "symbol": figures.symbol(name),
+        "text": [figures.number(value) for value in values],
+        "at": [_short(scale.at(value)) if value in scale.values else None for value in values],
+        "steps": values if name == STEP else None,
+    }
+
+
+def _is_share(rows: pd.DataFrame, quantity: int) -> bool:
+    values = rows.loc[rows["quantity"] == quantity, "value"].dropna()
+    return bool(len(values)) and bool(values.min() >= 0 and values.max() <= 1)
+
+
+def _short(value: float) -> float | None:
+    """Four significant digits; null for what is not finite, which JSON has no word for."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+def _script_json(data: Any) -> str:
+    """JSON that cannot end or open a script element, whatever names are in it."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _plotly() -> str:
+    """plotly.js, packed: browsers unpack gzip themselves, and the page is a third of the size."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+
+
+def _facts(run: Run) -> str:
+    about, table = run.about, run.table
+    members = table["member"].nunique()
+    diverged = table.loc[table["metric"] == "diverged_at_step", "member"].nunique()
+    steps = table.groupby("member")["step"].max()
+    facts: dict[str, Any] = {
+        "Command": about.get("command"),
+        "Members": f"{members:,} ({', '.join(map(str, table['predictor'].unique()))})",
+        "Diverged": f"{diverged} of {members}" if diverged else None,
+        "Seeds": ", ".join(figures.number(seed) for seed in sorted(table["seed"].unique())),
+        "Steps": f"{steps.max():,}"
+        + (f" (some members: {steps.min():,} so far)" if steps.min() < steps.max() else ""),
+        "Begun": about.get("created"),
+        "Commit": about.get("commit"),
+        "Versions": ", ".join(f"{name} {v}" for name, v in (about.get("versions") or {}).items() if v),
+        "Devices": ", ".join(map(str, about.get("devices") or ())),
+    }
+    return "".join(
+        f"<dt>{name}</dt><dd>{'<code>' if name == 'Command' else ''}{html.escape(str(value))}"
+        f"{'</code>' if name == 'Command' else ''}</dd>"
+        for name, value in facts.items()
+        if value
+    )
+
+
+def _verdict_table(found: Sequence[Verdict]) -> str:
+    if not found:
+        return "<p>This study makes no claims.</p>"
+    counts = ", ".join(
+        f"{sum(v.verdict == kind for v in found)} {kind}"
+        for kind in (verdicts.HOLDS, verdicts.FAILS, verdicts.UNDECIDED)
+    )
+    heads = ("Claim", "Verdict", "Published", "Measured", "95 % interval", "Seeds", "Steps")
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    return (
+        f"<p>{len(found)} claims: {counts}.</p>"
+        f'<div class="wide"><table class="verdicts"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(map(_verdict_row, found))}</tbody></table></div>"
+    )
+
+
+def _verdict_row(verdict: Verdict) -> str:
+    kind = verdict.verdict.replace(" ", "-")
+    numbers = (
+        verdicts.published_text(verdict),
+        verdicts.measured_text(verdict),
+        verdicts.interval_text(verdict),
+        str(verdict.seeds),
+        f"{verdict.steps:,}",
+    )
+    cells = "".join(f'<td class="number">{html.escape(text)}</td>' for text in numbers)
+    return (
+        f'<tr id="claim-{html.escape(verdict.id)}"><th scope="row"><span class="id">{html.escape(verdict.id)}</span> '
+        f'{html.escape(verdict.statement)}<span class="why">{html.escape(verdict.reason)} · '
+        f'{html.escape(verdict.source)}</span></th><td><span class="verdict {kind}">{verdict.verdict}</span></td>'
+        f"{cells}</tr>"
+    )
+
+
+def _figure(spec: Spec, image: str) -> str:
+    labels = ", ".join(quantity.text for quantity in spec.quantities)
+    alternative = html.escape(f"{spec.title}: {labels}, over {figures.axis_label(spec.x)}")
+    data = base64.b64encode(image.encode()).decode()
+    return f'<figure><img alt="{alternative}" src="data:image/svg+xml;base64,{data}"></figure>'
