@@ -98,9 +98,7 @@ def fingerprint(study: Study) -> str:
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, ...]:
     """Dotted names whose values differ between two encoded studies, names and descriptions aside."""
-    one, other = (
-        _flat({n: v for n, v in side.items() if n not in (*_TEXTS, "headline")}) for side in (ours, theirs)
-    )
+    one, other = (_flat({n: v for n, v in side.items() if n not in (*_TEXTS, "headline")}) for side in (ours, theirs))
     missing = object()
     return tuple(name for name in {**one, **other} if one.get(name, missing) != other.get(name, missing))
 
@@ -117,8 +115,7 @@ def decode_setting(plain: Any, path: str, registry: Mapping[str, type], protocol
     kind = _class_of(plain["kind"], path, registry)
     if not issubclass(kind, protocol):
         raise ValueError(
-            f"{path}.kind is {plain['kind']!r}, which is no {protocol.__name__}; "
-            + fields.suggestion("", registry)
+            f"{path}.kind is {plain['kind']!r}, which is no {protocol.__name__}; " + fields.suggestion("", registry)
         )
     return _decode_fields({name: value for name, value in plain.items() if name != "kind"}, path, kind)
 
@@ -161,9 +158,7 @@ def _decode_fields(plain: Mapping[str, Any], path: str, kind: type) -> Any:
         if isinstance(value, Mapping):
             value = decode_setting(value, f"{path}.{name}", _registry_of(kind, name))
         values[name] = value
-    missing = [
-        f.name for f in dataclasses.fields(kind) if f.init and not _has_default(f) and f.name not in values
-    ]
+    missing = [f.name for f in dataclasses.fields(kind) if f.init and not _has_default(f) and f.name not in values]
     if missing:
         raise ValueError(f"{path} ({_kind_of(kind)}) needs a value for {', '.join(missing)}.")
     return fields.normalized(kind(**values), path)
@@ -229,9 +224,7 @@ def _flat(nested: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in nested.items():
         inner = (
-            {f"{name}.{rest}": v for rest, v in _flat(value).items()}
-            if isinstance(value, Mapping)
-            else {name: value}
+            {f"{name}.{rest}": v for rest, v in _flat(value).items()} if isinstance(value, Mapping) else {name: value}
         )
         flat |= inner
     return flat

@@ -63,9 +63,7 @@ def replaced(setting: _S, name: str, value: Any, path: str) -> _S:
     if rest:
         inner = getattr(setting, head)
         if not dataclasses.is_dataclass(inner):
-            raise ValueError(
-                f"{path}.{head} is {inner!r} and has no fields, so {path}.{name} does not exist."
-            )
+            raise ValueError(f"{path}.{head} is {inner!r} and has no fields, so {path}.{name} does not exist.")
         value = replaced(inner, rest, value, f"{path}.{head}")
     return dataclasses.replace(setting, **{head: coerced(setting, head, value, path)})
 

@@ -83,9 +83,7 @@ def refuse_overridden(study: Study, names: Iterable[str]) -> None:
             raise ValueError(f"{name} cannot be overridden" + ("; use --sweep." if name == "sweep" else "."))
         for swept in study.sweep.names:
             if f"{swept}.".startswith(f"{name}."):
-                raise ValueError(
-                    f"{name} is overridden, but {swept} is swept by this study; use --sweep for it."
-                )
+                raise ValueError(f"{name} is overridden, but {swept} is swept by this study; use --sweep for it.")
 
 
 def _member(setting: Study, predictor: str) -> Member:

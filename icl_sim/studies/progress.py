@@ -79,7 +79,10 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A sentence that stays."""
-        print(text, file=self._stream if self._bar is None else self._bar.console.file, flush=True)
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=self._stream, flush=True)
 
     def _show(self, line: str, *, force: bool) -> None:
         if self._bar is not None:
@@ -95,8 +98,6 @@ def headline_means(measures: Mapping[tuple[str, str], np.ndarray], names: Sequen
     for name in names:
         if ("summary", name) in measures:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", RuntimeWarning
-                )  # all members diverged: the mean is NaN, and shown so
+                warnings.simplefilter("ignore", RuntimeWarning)  # all members diverged: the mean is NaN, and shown so
                 means[name] = float(np.nanmean(measures["summary", name]))
     return means

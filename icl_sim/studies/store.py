@@ -185,9 +185,7 @@ def explained(folder: Path) -> Iterator[None]:
                 f"The disk of {folder} is full. What was written is intact: make room and run again."
             ) from error
         if error.errno in _READ_ONLY:
-            raise StoreError(
-                f"{folder} cannot be written to ({error.strerror}); choose another --workdir."
-            ) from error
+            raise StoreError(f"{folder} cannot be written to ({error.strerror}); choose another --workdir.") from error
         if error.errno in (errno.EEXIST, errno.ENOTDIR):
             raise StoreError(f"{folder} is not a folder; choose another --workdir.") from error
         raise
@@ -202,9 +200,7 @@ def _locked(folder: Path) -> int:
     except BlockingIOError:
         pid = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
-        raise StoreError(
-            f"Process {pid} is writing to {folder}; wait for it or choose another --workdir."
-        ) from None
+        raise StoreError(f"Process {pid} is writing to {folder}; wait for it or choose another --workdir.") from None
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
     return descriptor
@@ -284,9 +280,7 @@ def _write_table(path: Path, table: pd.DataFrame, bytes_of_rows: int) -> None:
     import pyarrow.parquet as pq
 
     arrow = pa.Table.from_pandas(table, preserve_index=False)
-    arrow = arrow.replace_schema_metadata(
-        {**(arrow.schema.metadata or {}), _BYTES: str(bytes_of_rows).encode()}
-    )
+    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _BYTES: str(bytes_of_rows).encode()})
     sink = pa.BufferOutputStream()
     pq.write_table(arrow, sink)
     write_atomically(path, sink.getvalue().to_pybytes())
@@ -316,9 +310,7 @@ def _commit() -> str | None:
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10
-        )
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else None

@@ -59,19 +59,14 @@ class Study:
             ("sweep", Sweep),
         ):
             if not isinstance(getattr(self, name), kind):
-                raise ValueError(
-                    f"The study's {name} is {getattr(self, name)!r}; it must be a {kind.__name__}."
-                )
+                raise ValueError(f"The study's {name} is {getattr(self, name)!r}; it must be a {kind.__name__}.")
         if not isinstance(self.predictors, Mapping) or not self.predictors:
             raise ValueError(
-                f"The study's predictors are {self.predictors!r}; give at least one, as in {{'name': "
-                f"Transformer()}}."
+                f"The study's predictors are {self.predictors!r}; give at least one, as in {{'name': Transformer()}}."
             )
         for name, predictor in self.predictors.items():
             if not isinstance(name, str) or not _PREDICTOR_NAME.fullmatch(name):
-                raise ValueError(
-                    f"The predictor name {name!r} must be lower-case letters, digits and underscores."
-                )
+                raise ValueError(f"The predictor name {name!r} must be lower-case letters, digits and underscores.")
             if not isinstance(predictor, Predictor) or not dataclasses.is_dataclass(predictor):
                 raise ValueError(
                     f"The predictor {name!r} is {predictor!r}; it must be a Predictor decorated with setting."
@@ -109,9 +104,7 @@ class Study:
         return task
 
     def _changed(self, point: Point) -> Study:
-        parts: dict[str, Any] = {root: getattr(self, root) for root in ROOTS} | {
-            "predictors": dict(self.predictors)
-        }
+        parts: dict[str, Any] = {root: getattr(self, root) for root in ROOTS} | {"predictors": dict(self.predictors)}
         for name, value in point.items():
             root, _, rest = name.partition(".")
             if root == "seed" and not rest:
@@ -120,8 +113,7 @@ class Study:
                 predictor, _, rest = rest.partition(".")
                 if predictor not in parts["predictors"]:
                     raise ValueError(
-                        f"{name} names no predictor of the study; "
-                        + fields.suggestion(predictor, parts["predictors"])
+                        f"{name} names no predictor of the study; " + fields.suggestion(predictor, parts["predictors"])
                     )
                 old = parts["predictors"][predictor]
                 parts["predictors"][predictor] = fields.replaced(old, rest, value, f"predictors.{predictor}")
@@ -129,9 +121,7 @@ class Study:
                 parts[root] = fields.replaced(parts[root], rest, value, root)
             else:
                 roots = ("task.FIELD", "training.FIELD", "evaluation.FIELD", "predictors.NAME.FIELD", "seed")
-                raise ValueError(
-                    f"{name!r} is no name that a study can sweep; {fields.suggestion(name, roots)}"
-                )
+                raise ValueError(f"{name!r} is no name that a study can sweep; {fields.suggestion(name, roots)}")
         return dataclasses.replace(self, **parts, sweep=Sweep())
 
     def _check_headline(self) -> None:
@@ -139,20 +129,16 @@ class Study:
         for name in self.headline:
             if name not in summaries:
                 raise ValueError(
-                    f"The headline measure {name!r} is no summary of the task; "
-                    + fields.suggestion(name, summaries)
+                    f"The headline measure {name!r} is no summary of the task; " + fields.suggestion(name, summaries)
                 )
         if len(self.headline) > _MAX_HEADLINE:
             raise ValueError(
-                f"The study names {len(self.headline)} headline measures; at most {_MAX_HEADLINE} fit on a "
-                f"line."
+                f"The study names {len(self.headline)} headline measures; at most {_MAX_HEADLINE} fit on a line."
             )
         object.__setattr__(self, "headline", self.headline or tuple(summaries)[:_MAX_HEADLINE])
 
     def _check_trained_on(self) -> None:
         for name in self.trained_on:
             if name not in self.predictors:
-                raise ValueError(
-                    f"trained_on names the predictor {name!r}; {fields.suggestion(name, self.predictors)}"
-                )
+                raise ValueError(f"trained_on names the predictor {name!r}; {fields.suggestion(name, self.predictors)}")
             self.training_task(name)

@@ -48,9 +48,7 @@ class Sweep:
     def without(self, names: Iterable[str]) -> Sweep:
         """The sweep that no longer sets `names`; points that then coincide count once."""
         dropped = set(names)
-        return Sweep(
-            tuple({name: point[name] for name in point if name not in dropped} for point in self.points)
-        )
+        return Sweep(tuple({name: point[name] for name in point if name not in dropped} for point in self.points))
 
     def __iter__(self) -> Iterator[Point]:
         return iter(self.points)
@@ -101,9 +99,7 @@ def parse(text: str) -> Sweep:
     for part in filter(None, (part.strip() for part in text.split(";"))):
         name, equals, values = (piece.strip() for piece in part.partition("="))
         if not equals or not _NAME.fullmatch(name):
-            raise ValueError(
-                f"The sweep {part!r} cannot be read; write name=value,value, as in task.p_high=0.5,0.9."
-            )
+            raise ValueError(f"The sweep {part!r} cannot be read; write name=value,value, as in task.p_high=0.5,0.9.")
         if name in axes:
             raise ValueError(f"The sweep sets {name} twice; give all of its values at once, with commas.")
         axes[name] = tuple(value for item in values.split(",") for value in _values(name, item.strip()))
@@ -120,9 +116,7 @@ def _values(name: str, item: str) -> Iterable[Value]:
         return (_CONSTANTS[item.lower()],)
     if _WORD.fullmatch(item):
         return (item,)
-    raise ValueError(
-        f"The sweep gives {name} the value {item!r}; use numbers, 2^10, a..b, true, false, none or words."
-    )
+    raise ValueError(f"The sweep gives {name} the value {item!r}; use numbers, 2^10, a..b, true, false, none or words.")
 
 
 def _range(name: str, item: str, first: str, last: str, stride: str | None) -> Iterable[Value]:
@@ -168,8 +162,7 @@ def _axes(part: Part) -> tuple[Sweep, ...]:
     for name, values in part.items():
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise ValueError(
-                f"The sweep gives {name} the single value {values!r}; give a list, as in {{{name!r}: "
-                f"[{values!r}]}}."
+                f"The sweep gives {name} the single value {values!r}; give a list, as in {{{name!r}: [{values!r}]}}."
             )
         axes.append(Sweep(tuple({name: value} for value in values)))
         if not len(axes[-1]):
@@ -185,9 +178,7 @@ def _plain(name: str, value: object) -> Value:
         return tuple(_plain(name, element) for element in value)
     if value is None or isinstance(value, bool | int | float | str):
         if isinstance(value, float) and math.isnan(value):
-            raise ValueError(
-                f"The sweep gives {name} the value nan; it must be a number that can be told from others."
-            )
+            raise ValueError(f"The sweep gives {name} the value nan; it must be a number that can be told from others.")
         return value
     raise ValueError(
         f"The sweep gives {name} the value {value!r}; use numbers, booleans, strings, None or tuples of them."

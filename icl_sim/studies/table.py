@@ -32,9 +32,7 @@ class Line:
 
     def to_json(self) -> str:
         """One line of strict JSON; NaN is null, and infinities are words."""
-        measures = [
-            [eval_set, metric, _numbers(values)] for (eval_set, metric), values in self.measures.items()
-        ]
+        measures = [[eval_set, metric, _numbers(values)] for (eval_set, metric), values in self.measures.items()]
         told = {"ids": self.ids, "step": self.step, "measures": measures} | (
             {"finished": True} if self.finished else {}
         )
@@ -61,8 +59,7 @@ def tabulated(lines: Iterable[Line], members: Sequence[Mapping[str, Any]]) -> pd
 
     latest = {(line.ids, line.step): line for line in lines if not line.finished}
     names = {
-        name: code
-        for code, name in enumerate(dict.fromkeys(n for line in latest.values() for n in line.measures))
+        name: code for code, name in enumerate(dict.fromkeys(n for line in latest.values() for n in line.measures))
     }
     ids, steps, codes, values = [], [], [], []
     for line in latest.values():

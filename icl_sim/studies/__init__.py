@@ -1,0 +1,1 @@
+"""Studies: what to simulate, its run and its record, and what it shows."""

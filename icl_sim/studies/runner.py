@@ -1,0 +1,173 @@
+"""Running a study: plan it, simulate what is not yet done, keep rows and checkpoints in step.
+
+After every chunk its rows are written first and its checkpoint next. A crash between the two repeats a chunk,
+whose rows then replace themselves; it can never lose one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from icl_sim.engine import devices
+from icl_sim.engine.checkpoints import CheckpointError, Checkpoints
+from icl_sim.engine.group import Group
+from icl_sim.engine.simulate import simulate as simulate_group
+from icl_sim.studies.plan import Plan, plan
+from icl_sim.studies.progress import Progress
+from icl_sim.studies.store import Store, explained, load
+from icl_sim.studies.study import Study
+from icl_sim.studies.table import Line, tabulated
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHECKPOINTS = "checkpoints"
+SHARE_OF_SAVING = 0.05  # of the running time, at most, goes into checkpoints
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """How a run ended.
+
+    Attributes:
+      finished: whether the study is complete; otherwise a signal stopped it, and running it again goes on.
+      groups: of the study.
+      simulated: groups that this run worked on; 0 if all was done before.
+    """
+
+    finished: bool
+    groups: int
+    simulated: int
+
+
+def run(study: Study, workdir: str | os.PathLike, *, command: str = "", quiet: bool = False) -> Status:
+    """Simulates what a folder does not hold yet of a study: starts, resumes, or finds that all is done.
+
+    SIGTERM and SIGINT end the run after the current chunk, with everything saved.
+
+    Raises:
+      ValueError: in a sentence, for an impossible study, a folder of another study, a full disk, ...
+    """
+    planned = plan(study)
+    with Store(workdir, study, planned, command) as store, _progress(study, planned, quiet) as progress:
+        waiting = [n for n, group in enumerate(planned.groups) if not store.is_finished(group.ids)]
+        with _Stop() as stop:
+            for count, number in enumerate(waiting, 1):
+                if not _run_group(planned, number, store, progress, stop):
+                    break
+        if waiting or not store.is_tabulated():
+            store.tabulate()
+        finished = all(store.is_finished(group.ids) for group in planned.groups)
+    return Status(finished, len(planned.groups), count if waiting else 0)
+
+
+def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: bool = True) -> pd.DataFrame:
+    """Simulates a study and returns its results, one row per member, step, evaluation set and metric.
+
+    Args:
+      workdir: where to keep the run, so that it can be stopped and resumed; None keeps it in memory only.
+      quiet: show no progress.
+    """
+    with contextlib.suppress(RuntimeError):  # a backend that runs already keeps its devices
+        devices.use_all_cores()
+    if workdir is not None:
+        run(study, workdir, quiet=quiet)
+        return load(workdir)
+    planned, lines = plan(study), []
+    with _progress(study, planned, quiet) as progress:
+        for number, group in enumerate(planned.groups):
+            _begin(progress, planned, number)
+            for chunk in simulate_group(group):
+                if chunk.measures is not None:
+                    lines.append(Line(group.ids, chunk.step, chunk.measures))
+                progress.update(chunk, group.members.training.steps)
+    members = [{"id": e.id, "predictor": e.predictor, "point": e.point} for e in planned.entries]
+    return tabulated(lines, members)
+
+
+def _run_group(planned: Plan, number: int, store: Store, progress: Progress, stop: _Stop) -> bool:
+    """Simulates a group to its end, or to where a signal stopped it; returns whether it is finished."""
+    group = planned.groups[number]
+    steps = group.members.training.steps
+    folder = store.folder / CHECKPOINTS / f"{group.ids[0]:06d}"
+    with explained(store.folder), contextlib.closing(Checkpoints(folder)) as checkpoints:
+        state, step = _restored(checkpoints, folder, group, store, progress)
+        _begin(progress, planned, number, step)
+        saved_at, cost = time.monotonic(), 0.0
+        for chunk in simulate_group(group, state=state, step=step):
+            step = chunk.step
+            if chunk.measures is not None:
+                store.append(group.ids, step, chunk.measures)
+            progress.update(chunk, steps)
+            started = time.monotonic()
+            if step > 0 and (stop.asked or step == steps or started - saved_at >= cost / SHARE_OF_SAVING):
+                checkpoints.save(step, chunk.state)
+                saved_at = time.monotonic()
+                cost = saved_at - started
+            if stop.asked:
+                return False
+        store.finish(group.ids, step)
+    return True
+
+
+def _restored(
+    checkpoints: Checkpoints, folder: Path, group: Group, store: Store, progress: Progress
+) -> tuple[Any, int]:
+    """The state to go on from and its step, or (None, 0) to start afresh."""
+    try:
+        found = checkpoints.restore(group)
+    except CheckpointError as error:
+        progress.note(f"{error} Its members start again; rows that they have stay until then.")
+        return None, 0
+    if found is None:
+        return None, 0
+    state, step = found
+    steps = group.members.training.steps
+    lost = [s for s in group.members.evaluation.steps(steps) if s <= step and not store.has(group.ids, s)]
+    if lost:
+        progress.note(f"{folder} is at step {step}, but the rows of step {lost[0]} are gone; starting again.")
+        return None, 0
+    return state, step
+
+
+def _progress(study: Study, planned: Plan, quiet: bool) -> Progress:
+    return Progress(planned.updates, study.headline, io.StringIO() if quiet else None)
+
+
+def _begin(progress: Progress, planned: Plan, number: int, step: int = 0) -> None:
+    group = planned.groups[number]
+    before = sum(g.members.training.steps * len(g) for g in planned.groups[:number]) + step * len(group)
+    progress.begin(f"group {number + 1}/{len(planned.groups)} ({len(group)} members)", before)
+
+
+class _Stop:
+    """Hears SIGTERM and SIGINT as a wish to end after the current chunk; a second one ends at once."""
+
+    def __init__(self):
+        self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {name: signal.signal(name, self._hear) for name in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+        print("Finishing this chunk, then saving; once more ends at once.", file=sys.stderr, flush=True)

@@ -1,0 +1,75 @@
+"""What live progress says, and how often."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+
+from icl_sim.engine.simulate import Chunk
+from icl_sim.studies import progress as progress_module
+from icl_sim.studies.progress import Progress, headline_means
+
+
+def chunk(step, updates=0, seconds=1.0, **errors) -> Chunk:
+    measures = {("summary", name): np.asarray(values) for name, values in errors.items()} or None
+    return Chunk(step, measures, updates, seconds, lambda: None)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that tests set."""
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_says_step_speed_rest_and_errors():
+    stream = io.StringIO()
+    with Progress(1000, ("icl_error", "iwl_error_low"), stream) as progress:
+        progress.begin("group 1/2 (4 members)", 200)
+        progress.update(chunk(50, updates=200, seconds=2.0, icl_error=[0.25, 0.75], iwl_error_low=[1, 1]), 100)
+        line = progress.line(50, 100)
+    assert line == (
+        "group 1/2 (4 members), step 50/100 | 100 updates/s | 0:00:06 left | icl_error 0.500 | iwl_error_low 1.000"
+    )
+
+
+def test_the_errors_of_the_last_evaluation_stay_until_the_next():
+    with Progress(100, ("icl_error",), io.StringIO()) as progress:
+        progress.update(chunk(1, updates=1, icl_error=[0.5]), 10)
+        progress.update(chunk(2, updates=1), 10)
+        assert "icl_error 0.500" in progress.line(2, 10)
+
+
+def test_plain_lines_come_at_most_every_ten_seconds_and_at_the_end(clock):
+    stream = io.StringIO()
+    with Progress(100, (), stream) as progress:
+        progress.begin("group 1/1", 0)
+        for step in range(1, 31):
+            clock[0] = step
+            progress.update(chunk(step, updates=1), 30)
+    steps = [line.split("step ")[1].split("/")[0] for line in stream.getvalue().splitlines()[1:]]
+    assert steps == ["10", "20", "30"]
+    assert "\x1b" not in stream.getvalue() and "\r" not in stream.getvalue()
+
+
+def test_a_terminal_gets_a_bar():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    with Progress(100, ("icl_error",), stream) as progress:
+        progress.begin("group 1/1", 0)
+        progress.update(chunk(100, updates=100, icl_error=[0.125]), 100)
+        progress.note("A sentence.")
+    assert "100 %" in stream.getvalue() and "A sentence." in stream.getvalue()
+
+
+def test_members_that_diverged_are_left_out_of_the_means():
+    measures = {("summary", "a"): np.asarray([0.5, np.nan]), ("summary", "b"): np.asarray([np.nan])}
+    means = headline_means(measures, ("a", "b", "absent"))
+    assert means["a"] == 0.5 and math.isnan(means["b"]) and set(means) == {"a", "b"}

@@ -1,0 +1,297 @@
+"""Running studies: rows and checkpoints stay in step whatever happens between them.
+
+Most tests replace the engine by a few lines of arithmetic, whose every chunk can be made to fail; the last ones run
+the real one.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import pickle
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from icl_sim.engine.checkpoints import CheckpointError
+from icl_sim.engine.settings import Evaluation, Training
+from icl_sim.engine.simulate import Chunk
+from icl_sim.predictors import InWeightMLP, Transformer
+from icl_sim.studies import runner
+from icl_sim.studies.plan import plan
+from icl_sim.studies.runner import CHECKPOINTS, run, simulate
+from icl_sim.studies.store import ROWS, StoreError, load
+from icl_sim.studies.study import Study
+from icl_sim.studies.sweep import product
+from icl_sim.tasks import ClassMixture, Prototypes
+
+STEPS, CHUNK = 40, 10
+STUDY = Study(
+    task=ClassMixture(inputs=Prototypes(dim=8)),
+    predictors={"a": Transformer(depth=1, width=8), "b": Transformer(depth=2, width=8)},
+    training=Training(steps=STEPS, batch_size=4),
+    evaluation=Evaluation(sequences=8, batch_size=8, points=4),
+    sweep=product({"task.num_sequences": [64, 256], "seed": range(2)}),
+)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class FakeEngine:
+    """Arithmetic in the place of training: the value of member i after step s is a function of both.
+
+    Attributes:
+      chunks: (first member, step) of every chunk simulated.
+      saves: the same of every checkpoint saved.
+      on_chunk, on_save: called with (first member, step); may raise.
+    """
+
+    def __init__(self):
+        self.chunks, self.saves = [], []
+        self.on_chunk = self.on_save = lambda member, step: None
+
+    def simulate(self, group, *, state=None, step=0):
+        steps = group.members.training.steps
+        state = np.asarray(group.ids, float) if state is None else state
+        evaluated = group.members.evaluation.steps(steps)
+        stops = sorted({*range(CHUNK, steps, CHUNK), *evaluated, steps} - ({0} if step else set()))
+        for stop in (s for s in stops if s > step or s == 0):
+            for s in range(step, stop):
+                state = np.sin(state * 1.7 + s)
+            updates, step = (stop - step) * len(group), stop
+            self.chunks.append((group.ids[0], step))
+            measures = {("summary", "icl_error"): state.copy()} if step in evaluated else None
+            self.on_chunk(group.ids[0], step)
+            yield Chunk(step, measures, updates, 1e-3, lambda state=state: state)
+
+    def checkpoints(self, folder):
+        return FakeCheckpoints(self, folder)
+
+
+class FakeCheckpoints:
+    """One pickle per step; a file that cannot be read is corrupted."""
+
+    def __init__(self, engine, folder):
+        self.engine, self.folder = engine, folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, step, state):
+        self.engine.on_save(int(self.folder.name), step)
+        (self.folder / f"{step:06d}").write_bytes(pickle.dumps((state, step)))
+        self.engine.saves.append((int(self.folder.name), step))
+
+    def restore(self, group):
+        for path in sorted(self.folder.iterdir(), reverse=True):
+            try:
+                return pickle.loads(path.read_bytes())
+            except pickle.UnpicklingError:
+                raise CheckpointError(f"The checkpoint {path} is damaged.") from None
+        return None
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    fake = FakeEngine()
+    monkeypatch.setattr(runner, "simulate_group", fake.simulate)
+    monkeypatch.setattr(runner, "Checkpoints", fake.checkpoints)
+    monkeypatch.setattr(runner, "SHARE_OF_SAVING", math.inf)  # a checkpoint after every chunk
+    return fake
+
+
+@pytest.fixture
+def expected(engine) -> pd.DataFrame:
+    table = simulate(STUDY)
+    engine.chunks.clear()
+    return table
+
+
+def raise_at(group, step, error):
+    def hook(*at):
+        if at == (group, step):
+            raise error
+
+    return hook
+
+
+def test_a_run_in_a_folder_equals_a_run_in_memory(engine, expected, tmp_path):
+    assert run(STUDY, tmp_path, quiet=True) == runner.Status(finished=True, groups=2, simulated=2)
+    pd.testing.assert_frame_equal(load(tmp_path), expected)
+    assert set(expected["step"]) == set(STUDY.evaluation.steps(STEPS)) and len(expected) == 8 * 5
+    assert list(expected.columns[-2:]) == ["task.num_sequences", "seed"]
+    pd.testing.assert_frame_equal(simulate(STUDY, tmp_path / "python"), expected)
+
+
+def test_what_is_finished_is_not_simulated_again(engine, expected, tmp_path):
+    run(STUDY, tmp_path, quiet=True)
+    engine.chunks.clear()
+    assert run(STUDY, tmp_path, quiet=True) == runner.Status(finished=True, groups=2, simulated=0)
+    assert engine.chunks == []
+    (tmp_path / "results.parquet").unlink()
+    assert run(STUDY, tmp_path, quiet=True).simulated == 0 and (tmp_path / "results.parquet").exists()
+
+
+@pytest.mark.parametrize("moment", ["on_chunk", "on_save"])  # before the rows; between rows and checkpoint
+@pytest.mark.parametrize("step", [0, 1, 10, 12, 40])
+def test_killed_at_any_moment_a_run_goes_on_as_if_never_stopped(engine, expected, tmp_path, moment, step):
+    setattr(engine, moment, raise_at(4, step, Killed()))
+    if moment == "on_chunk" or step > 0:  # nothing is saved at step 0
+        with pytest.raises(Killed):
+            run(STUDY, tmp_path, quiet=True)
+        before = load(tmp_path)
+        setattr(engine, moment, lambda *at: None)
+        engine.chunks.clear()
+        assert run(STUDY, tmp_path, quiet=True).finished
+        assert {member for member, _ in engine.chunks} <= {4}  # the first group was done
+        assert len(before.merge(expected)) == len(before)
+    pd.testing.assert_frame_equal(simulate(STUDY, tmp_path), expected)
+
+
+def test_rows_reach_the_disk_before_their_checkpoint(engine, tmp_path):
+    found = []
+    engine.on_save = lambda member, step: found.append((step, set(load(tmp_path)["step"])))
+    run(STUDY, tmp_path, quiet=True)
+    assert found and all(s in steps for s, steps in found if s in STUDY.evaluation.steps(STEPS))
+
+
+def test_a_resumed_run_repeats_at_most_what_came_after_its_checkpoint(engine, expected, tmp_path):
+    engine.on_chunk = raise_at(0, 30, Killed())
+    with pytest.raises(Killed):
+        run(STUDY, tmp_path, quiet=True)
+    saved = max(step for member, step in engine.saves)
+    engine.on_chunk, engine.chunks = (lambda *at: None), []
+    run(STUDY, tmp_path, quiet=True)
+    assert min(step for member, step in engine.chunks if member == 0) > saved
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_next_run_goes_on_from_there(engine, expected, tmp_path, name, capfd):
+    def interrupt(member, step):
+        if (member, step) == (4, 20):
+            os.kill(os.getpid(), name)
+
+    before = signal.getsignal(name)
+    engine.on_chunk = interrupt
+    status = run(STUDY, tmp_path, quiet=True)
+    assert status == runner.Status(finished=False, groups=2, simulated=2)
+    assert engine.saves[-1] == (4, 20) and "Finishing this chunk" in capfd.readouterr().err
+    assert signal.getsignal(name) == before
+    assert (tmp_path / "results.parquet").exists()
+    engine.on_chunk, engine.chunks = (lambda *at: None), []
+    assert run(STUDY, tmp_path, quiet=True).finished
+    assert min(engine.chunks) > (4, 20)
+    pd.testing.assert_frame_equal(load(tmp_path), expected)
+
+
+def test_a_second_signal_ends_at_once(engine, tmp_path):
+    def interrupt(member, step):
+        if step == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    engine.on_chunk = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run(STUDY, tmp_path, quiet=True)
+
+
+def test_a_corrupted_checkpoint_is_named_and_nothing_is_lost(engine, expected, tmp_path, capfd):
+    engine.on_chunk = raise_at(0, 30, Killed())
+    with pytest.raises(Killed):
+        run(STUDY, tmp_path, quiet=True)
+    for path in (tmp_path / CHECKPOINTS / "000000").iterdir():
+        path.write_bytes(b"damaged")
+    rows = len(load(tmp_path))
+    engine.on_chunk = raise_at(0, 0, Killed())
+    with pytest.raises(Killed):
+        run(STUDY, tmp_path)
+    assert "damaged" in (told := capfd.readouterr().err) and "000000" in told
+    assert len(load(tmp_path)) == rows
+    engine.on_chunk = lambda *at: None
+    pd.testing.assert_frame_equal(simulate(STUDY, tmp_path), expected)
+
+
+def test_rows_that_are_gone_are_made_again_rather_than_missed(engine, expected, tmp_path, capfd):
+    engine.on_chunk = raise_at(0, 30, Killed())
+    with pytest.raises(Killed):
+        run(STUDY, tmp_path, quiet=True)
+    lines = (tmp_path / ROWS).read_text().splitlines(keepends=True)
+    (tmp_path / ROWS).write_text("".join(lines[:1] + lines[2:]))
+    engine.on_chunk = lambda *at: None
+    run(STUDY, tmp_path)
+    assert "the rows of step 1 are gone" in capfd.readouterr().err
+    pd.testing.assert_frame_equal(load(tmp_path), expected)
+
+
+def test_a_disk_that_is_full_for_a_checkpoint_keeps_the_rows(engine, expected, tmp_path):
+    engine.on_save = raise_at(0, 10, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(StoreError, match="is full"):
+        run(STUDY, tmp_path, quiet=True)
+    assert {0, 1}.issubset(load(tmp_path)["step"])
+    engine.on_save = lambda *at: None
+    pd.testing.assert_frame_equal(simulate(STUDY, tmp_path), expected)
+
+
+def test_checkpoints_take_a_small_share_of_the_time(engine, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(runner, "SHARE_OF_SAVING", share := 0.05)
+
+    def pass_time(seconds):
+        def hook(member, step):
+            now[0] += seconds
+
+        return hook
+
+    engine.on_chunk, engine.on_save = pass_time(1.0), pass_time(0.1)
+    long = Study(task=STUDY.task, predictors={"a": STUDY.predictors["a"]}, training=Training(steps=2000))
+    run(long, tmp_path, quiet=True)
+    assert 0.5 < 0.1 * len(engine.saves) / now[0] / share <= 1.1
+
+
+REAL = Study(
+    task=ClassMixture(inputs=Prototypes(dim=8)),
+    predictors={"in_weight": InWeightMLP()},
+    training=Training(steps=STEPS, batch_size=4),
+    evaluation=Evaluation(sequences=8, batch_size=8, points=4),
+    sweep=product({"task.num_sequences": [64, 256]}),
+)
+
+
+@pytest.fixture(scope="module")
+def real() -> pd.DataFrame:
+    return simulate(REAL)
+
+
+def test_the_real_engine_gives_a_table_of_every_member_and_evaluation_set(real):
+    assert set(real["member"]) == {entry.id for entry in plan(REAL).entries}
+    assert set(real["step"]) == set(REAL.evaluation.steps(STEPS))
+    assert set(real["eval_set"]) == {*REAL.task.evaluation_sets(), "pretraining", "summary", "training"}
+    last = real[(real["step"] == STEPS) & (real["eval_set"] == "training")]
+    shown = last[last["metric"].str.startswith("exposures_")].groupby("member")["value"].sum()
+    assert (shown == STEPS * REAL.training.batch_size).all()
+
+
+def test_the_real_engine_resumed_equals_the_real_engine(real, tmp_path, monkeypatch):
+    true_simulate, seen = runner.simulate_group, []
+
+    def interrupted(group, **kwargs):
+        for chunk in true_simulate(group, **kwargs):
+            yield chunk
+            seen.append(chunk.step)
+            if len(seen) == 3:
+                raise Killed
+
+    monkeypatch.setattr(runner, "SHARE_OF_SAVING", math.inf)
+    monkeypatch.setattr(runner, "simulate_group", interrupted)
+    with pytest.raises(Killed):
+        run(REAL, tmp_path, quiet=True)
+    assert 0 < seen[-1] < STEPS
+    pd.testing.assert_frame_equal(simulate(REAL, tmp_path), real, check_exact=True)
+    assert seen[3] > seen[2]  # it went on, rather than started again
