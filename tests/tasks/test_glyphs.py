@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from icl_sim.tasks.glyphs import MAX_STROKES, Glyphs, characters, curves, ink
+from icl_sim.tasks.glyphs import MAX_STROKES, Glyphs, characters, curves, hands, ink
 
 
 def nearest(images_CQ: np.ndarray, others_CQ: np.ndarray) -> np.ndarray:
@@ -65,6 +65,13 @@ def test_characters_have_two_to_four_strokes_and_fill_the_square():
         extent_X = np.abs(points_JX).max(axis=0)
         np.testing.assert_allclose(extent_X.max(), 1, atol=1e-9)
         np.testing.assert_allclose(points_JX.max(axis=0), -points_JX.min(axis=0), atol=1e-9)
+
+
+def test_every_drawing_of_every_character_has_its_own_jitter():
+    alike_CKPX = np.zeros((3, MAX_STROKES, 4, 2))
+    drawn_CNKPX, pen_N = hands(alike_CKPX, (0, 1), seed=0)
+    assert len(np.unique(drawn_CNKPX.reshape(6, -1), axis=0)) == 6
+    assert pen_N[0] != pen_N[1]
 
 
 def test_curves_are_bezier():
