@@ -158,28 +158,21 @@ def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequen
     predictors = list(rows["predictor"].unique())
     scales = {name: Scale(name, rows[name].tolist()) for name in (*names, STEP)}
     by = ["predictor", *names, "quantity"]
-    steps, chosen = _summarized(rows, [*by, STEP]), _summarized(selected, by)
     points = {name: {value: i for i, value in enumerate(sorted(rows[name].unique()))} for name in names}
-    series = []
-    for key, curve in steps.groupby(by, sort=False):
-        predictor, *point, quantity = key
-        at = chosen.loc[[key]].iloc[0] if key in chosen.index else None
-        columns = [[_short(v) for v in curve[name]] for name in ("mean", "low", "high")]
-        series.append(
-            [
-                predictors.index(predictor),
-                [points[name][value] for name, value in zip(names, point, strict=True)],
-                quantity,
-                [
-                    [int(step) for step in curve.index.get_level_values(STEP)],
-                    *columns,
-                    curve["count"].tolist(),
-                ],
-                [_short(at[n]) for n in ("mean", "low", "high")] + [int(at["count"])]
-                if at is not None
-                else None,
-            ]
-        )
+    chosen = {row.Index: row for row in _summarized(selected, by).itertuples()}
+    grouped: dict[tuple[Any, ...], list[Any]] = {}
+    for row in _summarized(rows, [*by, STEP]).itertuples():
+        grouped.setdefault(row.Index[:-1], []).append((row.Index[-1], *_cell(row)))
+    series = [
+        [
+            predictors.index(key[0]),
+            [points[name][value] for name, value in zip(names, key[1:-1], strict=True)],
+            key[-1],
+            list(zip(*curve, strict=True)),
+            _cell(chosen[key]) if key in chosen else None,
+        ]
+        for key, curve in grouped.items()
+    ]
     paint = figures.colors(predictors)
     first = {(q.metric, q.eval_set) for q in specs[0].quantities} if specs else set()
     return {
@@ -222,6 +215,10 @@ def _summarized(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     t = {n: curves.student_t(0.95, n - 1) if n > 1 else math.nan for n in summary["count"].unique().tolist()}
     half = summary["count"].map(t) * summary["std"] / summary["count"] ** 0.5
     return summary.assign(low=summary["mean"] - half, high=summary["mean"] + half)
+
+
+def _cell(row: Any) -> list[float | None]:
+    return [_short(row.mean), _short(row.low), _short(row.high), int(row.count)]
 
 
 def _axis(scale: Any, name: str, values: Sequence[Any]) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""Claims are data: they survive JSON, and mistakes in them are sentences."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from configs.icl_iwl import claims as published
+from icl_sim.studies import claims
+from icl_sim.studies.claims import (
+    Claim,
+    Difference,
+    Largest,
+    MinimumAt,
+    Smallest,
+    Trend,
+    Value,
+    above,
+    below,
+    near,
+)
+
+VALUE = Value(predictor="p", metric="error", eval_set="test", where={"n": math.inf, "word": "a"})
+MEASURES = [
+    VALUE,
+    Difference(VALUE, VALUE),
+    Largest(VALUE, "n", at_least=4),
+    Smallest(VALUE, "n", at_most=4),
+    MinimumAt(VALUE, "n", (2, 4)),
+    Trend(VALUE, "n", rising=False),
+]
+
+
+def claim(measure=VALUE, **changes):
+    fields = {
+        "id": "a",
+        "statement": "s",
+        "source": "x",
+        "measure": measure,
+        "condition": below(1.0),
+    } | changes
+    return Claim(**fields)
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda m: type(m).__name__)
+def test_json_round_trip(measure):
+    before = (
+        claim(measure, published="≈ 1"),
+        claim(measure, id="b", condition=near(0.5, 0.1), published=0.5),
+    )
+    plain = json.loads(json.dumps(claims.to_json(before), allow_nan=False))
+    assert claims.from_json(plain) == before
+
+
+def test_ranges():
+    assert (below(0.2).high, above(0.2).low) == (0.2, 0.2)
+    assert (near(0.5, 0.25).low, near(0.5, 0.25).high) == (0.25, 0.75)
+    with pytest.raises(ValueError, match="low < high"):
+        near(0.5, 0.0)
+
+
+def test_two_claims_of_one_id_are_refused():
+    with pytest.raises(ValueError, match='"a"'):
+        claims.check([claim(), claim()])
+
+
+@pytest.mark.parametrize(
+    "plain", [[{"kind": "Nonsense"}], [{"kind": "Range"}], [{"kind": "Claim", "id": "a"}], 3]
+)
+def test_what_is_no_claim_is_refused(plain):
+    with pytest.raises(ValueError, match="kind|Claims"):
+        claims.from_json(plain)
+
+
+def test_published_claims_are_sound():
+    """Each group keeps distinct ids and survives JSON, and no published number contradicts its own condition."""
+    groups = {name: group for name, group in vars(published).items() if name.endswith("_CLAIMS")}
+    assert len(groups) >= 8
+    for group in groups.values():
+        assert claims.from_json(json.loads(json.dumps(claims.to_json(group)))) == group
+        for one in group:
+            assert one.min_seeds >= 3 and one.min_steps >= 50_000
+            if isinstance(one.published, float):
+                assert one.condition.low <= one.published <= one.condition.high, one.id

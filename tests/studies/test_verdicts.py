@@ -1,0 +1,175 @@
+"""Verdicts on tables whose answer is known."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pandas as pd
+import pytest
+
+from icl_sim.studies import verdicts
+from icl_sim.studies.claims import (
+    Claim,
+    Difference,
+    Largest,
+    MinimumAt,
+    Smallest,
+    Trend,
+    Value,
+    above,
+    below,
+    near,
+)
+from icl_sim.studies.verdicts import FAILS, HOLDS, UNDECIDED
+
+POINTS = (1, 2, 4, 8)
+
+
+def table(value, seeds=range(3), points=POINTS, predictors=("p",), step=100, **extra):
+    """Members with an error of `value(predictor, n, seed)` at their only step."""
+    members = itertools.product(predictors, points, seeds)
+    rows = [(i, step, p, "test", "error", value(p, n, s), n, s) for i, (p, n, s) in enumerate(members)]
+    columns = ["member", "step", "predictor", "eval_set", "metric", "value", "task.n", "seed"]
+    return pd.DataFrame(rows, columns=columns).assign(**extra)
+
+
+def value(n=None, predictor="p", **changes):
+    where = {} if n is None else {"task.n": n}
+    return Value(**{"predictor": predictor, "metric": "error", "eval_set": "test", "where": where} | changes)
+
+
+def judge(measure, condition, rows, settings=None, **claim):
+    fields = {"min_seeds": 3, "min_steps": 100, "published": None} | claim
+    one = Claim(id="a", statement="s", source="x", measure=measure, condition=condition, **fields)
+    (verdict,) = verdicts.evaluate([one], rows, settings)
+    return verdict
+
+
+def spread(centre, half=0.01):
+    """Three seeds around a centre, with a t-interval of centre ± 2.48 half."""
+    return lambda p, n, s: centre + half * (s - 1)
+
+
+def test_holds_fails_and_straddles():
+    rows = table(spread(0.3))
+    assert judge(value(2), below(0.45), rows).verdict == HOLDS
+    assert judge(value(2), above(0.45), rows).verdict == FAILS
+    assert judge(value(2), near(0.32, 0.1), rows).verdict == HOLDS
+    assert judge(value(2), near(0.5, 0.1), rows).verdict == FAILS
+    straddling = judge(value(2), below(0.31), rows)
+    assert straddling.verdict == UNDECIDED and "straddles" in straddling.reason
+    assert straddling.measured == pytest.approx(0.3)
+    assert straddling.interval == pytest.approx((0.3 - 0.024841, 0.3 + 0.024841), abs=1e-6)
+
+
+def test_too_few_seeds_or_steps_decide_nothing():
+    few = judge(value(2), below(0.45), table(spread(0.3), seeds=range(2)))
+    assert (
+        few.verdict == UNDECIDED and few.reason.startswith("2 seeds, 3 needed") and few.measured is not None
+    )
+    early = judge(value(2), below(0.45), table(spread(0.3)), min_steps=101)
+    assert early.verdict == UNDECIDED and "100 steps, 101 needed" in early.reason
+    single = judge(value(2), below(0.45), table(spread(0.3), seeds=[0]), min_seeds=1)
+    assert single.verdict == UNDECIDED and single.interval is None
+
+
+def test_one_member_that_lags_behind_counts():
+    rows = table(spread(0.3))
+    rows.loc[rows["member"] == 4, "step"] = 50
+    assert judge(value(2), below(0.45), rows).steps == 50
+
+
+def test_a_seed_that_diverged_is_not_counted():
+    rows = table(lambda p, n, s: float("nan") if s == 1 else 0.3, seeds=range(4))
+    verdict = judge(value(2), below(0.45), rows)
+    assert (verdict.verdict, verdict.seeds) == (HOLDS, 3) and "1 of 4 seeds" in verdict.reason
+    everything = judge(value(2), below(0.45), table(lambda p, n, s: float("nan")))
+    assert everything.verdict == UNDECIDED and everything.measured is None
+
+
+def test_difference_is_paired_by_seed():
+    """Seeds differ by far more than predictors do: only the paired interval is narrow."""
+    rows = table(lambda p, n, s: s + (0.1 if p == "a" else 0.0) + 0.001 * s, predictors=("a", "b"))
+    verdict = judge(Difference(value(2, "a"), value(2, "b")), near(0.1, 0.01), rows)
+    assert verdict.verdict == HOLDS and verdict.measured == pytest.approx(0.1)
+
+
+def test_extremes_along_a_name():
+    rows = table(lambda p, n, s: n / 10 + 0.001 * s)
+    assert judge(Largest(value(), "task.n", at_most=4), below(0.41), rows).measured == pytest.approx(0.401)
+    assert judge(Smallest(value(), "task.n", at_least=2), above(0.19), rows).measured == pytest.approx(0.201)
+    assert judge(Largest(value(), "task.n", at_least=9), below(1), rows).verdict == UNDECIDED
+
+
+def test_minimum_at():
+    rows = table(lambda p, n, s: abs(n - 2) / 10 + 0.001 * s * n)
+    assert judge(MinimumAt(value(), "task.n", (2,)), above(0), rows).verdict == HOLDS
+    assert judge(MinimumAt(value(), "task.n", (1, 4)), above(0), rows).verdict == FAILS
+    assert "lowest at 2" in judge(MinimumAt(value(), "task.n", (4,)), above(0), rows).reason
+    assert judge(MinimumAt(value(), "task.n", (3,)), above(0), rows).verdict == UNDECIDED
+    assert judge(MinimumAt(value(), "task.n", POINTS), above(0), rows).verdict == UNDECIDED
+
+
+def test_trend():
+    rows = table(lambda p, n, s: n / 10 + 0.001 * s * n)
+    assert judge(Trend(value(), "task.n"), above(0), rows).verdict == HOLDS
+    assert judge(Trend(value(), "task.n", rising=False), above(0), rows).verdict == FAILS
+    bent = table(lambda p, n, s: 0.1 if n == 4 else n / 10)
+    assert judge(Trend(value(), "task.n"), above(0), bent).measured == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize(
+    ("measure", "reason"),
+    [
+        (value(2, metric="eror"), "metric"),
+        (value(2, predictor="q"), "predictor"),
+        (value(2, eval_set="tst"), "eval_set"),
+        (value(3), "task.n = 3"),
+        (value(), "leaves task.n open"),
+        (value(2, where={"task.m": 1}), "task.m"),
+        (Trend(value(2), "task.m"), "task.m is not swept"),
+        (Trend(value(2), "task.n"), "one point only"),
+    ],
+)
+def test_what_the_table_lacks_is_said(measure, reason):
+    verdict = judge(measure, below(1), table(spread(0.3)))
+    assert verdict.verdict == UNDECIDED and verdict.measured is None and reason in verdict.reason
+
+
+def test_a_claim_says_nothing_about_a_study_with_other_settings():
+    measure = value(where={"task.n": 2, "task.p": 0.9})
+    rows = table(spread(0.3))
+    assert judge(measure, below(0.45), rows, {"task": {"p": 0.9}}).verdict == HOLDS
+    other = judge(measure, below(0.45), rows, {"task": {"p": 0.5}})
+    assert other.verdict == UNDECIDED and "task.p = 0.5" in other.reason
+    infinite = value(where={"task.n": 2, "task.p": float("inf")})
+    assert judge(infinite, below(0.45), rows, {"task": {"p": "inf"}}).verdict == HOLDS
+
+
+def test_verdicts_file_and_text(tmp_path):
+    claims = [
+        Claim(
+            id=i,
+            statement="It is so.",
+            source="x",
+            measure=value(n),
+            condition=below(0.45),
+            published=p,
+            min_steps=1,
+        )
+        for i, n, p in (("first", 2, 0.28), ("second", 3, "≈ 1"))
+    ]
+    found = verdicts.evaluate(claims, table(spread(0.3)))
+    verdicts.write(found, tmp_path / "verdicts.json")
+    first, second = json.loads((tmp_path / "verdicts.json").read_text())
+    assert {"id", "statement", "source", "published", "measured", "interval", "verdict"} <= set(first)
+    assert (first["verdict"], second["verdict"], second["measured"]) == (HOLDS, UNDECIDED, None)
+    text = verdicts.to_text(found)
+    lines = [line for line in text.splitlines() if line.startswith(("id", "first", "second"))]
+    assert len({line.index(word) for line, word in zip(lines[1:], (HOLDS, UNDECIDED), strict=True)}) == 1
+    assert len({len(line) for line in lines}) == 1 and text.endswith(
+        "2 claims: 1 holds, 0 fails, 1 not enough data."
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["verdicts.json"]
+    assert verdicts.evaluate([], table(spread(0.3))) == [] and "no claims" in verdicts.to_text([])
