@@ -34,7 +34,7 @@ def mlp(*sizes: int) -> Functional:
 
 @setting
 class InWeightMLP(Predictor):
-    """g(x) = softmax(MLP(x)) of the query x (Chan et al. 2025, section 3): it can know only what its weights know.
+    """g(x) = softmax(MLP(x)) of the query x alone: what the weights know (Chan et al. 2025, section 3).
 
     Attributes:
       hidden: widths of the hidden layers.

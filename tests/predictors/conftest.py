@@ -1,0 +1,29 @@
+"""Batches of known shapes for the tests of predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from icl_sim.types import CONTEXT, QUERY, SUPPORT, Batch
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., Batch]:
+    """Random sequences whose kinds tell the truth about their targets."""
+
+    def make(sequences=3, length=2, shape=(64,), classes=10, seed=0) -> Batch:
+        inputs, targets = jax.random.split(jax.random.key(seed))
+        target_BS = jax.random.randint(targets, (sequences, length + 1), 0, classes)
+        kind_BS = jnp.where(target_BS == target_BS[:, -1:], SUPPORT, CONTEXT).at[:, -1].set(QUERY)
+        return Batch(
+            inputs=jax.random.normal(inputs, (sequences, length + 1, *shape)),
+            targets=target_BS,
+            kinds=kind_BS.astype(jnp.int8),
+            num_classes=classes,
+        )
+
+    return make
