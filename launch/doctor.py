@@ -1,6 +1,6 @@
-"""Says what icl_sim runs on here, and checks in some ten seconds that it runs right.
+"""Says what icl_sim runs on here, and checks that it runs right.
 
-    python launch/doctor.py   # exit code 1 if a check fails
+    python launch/doctor.py   # exit code 1 if a check fails; most of its time is compilation
 
 Everything is imported where it is used, so that a broken installation is a line of the answer, not a stack
 trace.
