@@ -209,12 +209,11 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
     rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
     varying = [name for name in curves.swept_names(rows) if rows[name].nunique() > 1]
     trains = rows["step"].max() > 0
-    if rows.empty or not (varying or trains):
-        return (
-            None
-            if isinstance(spec, Heat) or rows.empty
-            else _pinned(spec, rows, quantities, x=STEP, columns=None)
-        )
+    if rows.empty:
+        return None
+    if not (varying or trains):  # a single number per quantity and predictor
+        axes = {"x": STEP, "columns": None, "lines": PREDICTOR}
+        return _pinned(spec, rows, quantities, **axes) if isinstance(spec, Lines) else None
 
     def take(wanted: str | None, otherwise: str | None) -> str | None:
         """A name that still varies, or the fallback."""

@@ -138,9 +138,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _verdict(
-    claim: Claim, verdict: str, reason: str, summary: curves.Summary | None = None, steps: int = 0
-) -> Verdict:
+def _verdict(claim: Claim, verdict: str, reason: str, summary: curves.Summary | None = None, steps: int = 0) -> Verdict:
     measured = interval = None
     if summary is not None and summary.seeds:
         measured = summary.mean
@@ -182,12 +180,8 @@ def _measure(measure: Measure, rows: pd.DataFrame, settings: Mapping[str, Any]) 
             grid, steps = _grid(value, rows, settings, over)
             inside = np.isin(grid.columns.to_numpy(float), at)
             if inside.sum() < len(at) or inside.all():
-                raise _Unanswerable(
-                    f"the table needs {over} at {_names(at)} and at other points to compare with"
-                )
-            margin = grid.loc[:, ~inside].min(axis=1, skipna=False) - grid.loc[:, inside].min(
-                axis=1, skipna=False
-            )
+                raise _Unanswerable(f"the table needs {over} at {_names(at)} and at other points to compare with")
+            margin = grid.loc[:, ~inside].min(axis=1, skipna=False) - grid.loc[:, inside].min(axis=1, skipna=False)
             return _Reading(margin, steps, f"the mean is lowest at {_names([grid.mean().idxmin()])}")
         case Trend(value, over, rising):
             grid, steps = _grid(value, rows, settings, over)
@@ -272,9 +266,7 @@ def write(verdicts: Sequence[Verdict], path: str | os.PathLike[str]) -> None:
 
 def published_text(verdict: Verdict) -> str:
     published = verdict.published
-    return (
-        "–" if published is None else f"{published:.2f}" if isinstance(published, float) else str(published)
-    )
+    return "–" if published is None else f"{published:.2f}" if isinstance(published, float) else str(published)
 
 
 def measured_text(verdict: Verdict) -> str:
@@ -304,9 +296,7 @@ def to_text(verdicts: Sequence[Verdict], width: int = 110) -> str:
     text = [row(heads), "-" * len(row(heads))]
     for verdict, line in zip(verdicts, lines, strict=True):
         text += [row(line), *_wrapped(verdict, width)]
-    counts = ", ".join(
-        f"{sum(v.verdict == kind for v in verdicts)} {kind}" for kind in (HOLDS, FAILS, UNDECIDED)
-    )
+    counts = ", ".join(f"{sum(v.verdict == kind for v in verdicts)} {kind}" for kind in (HOLDS, FAILS, UNDECIDED))
     return "\n".join([*text, "", f"{_count(len(verdicts), 'claim')}: {counts}."])
 
 

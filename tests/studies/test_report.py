@@ -1,0 +1,156 @@
+"""Reports: complete, self-contained, and safe against what configs may hold."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("plotly")
+
+from icl_sim.studies import claims, report
+from icl_sim.studies.claims import Claim, Value, below
+from tests.studies import report_runs as runs
+
+HOSTILE = '</script><script>alert("1")</script><!--'
+CLAIM = Claim(
+    id="mine",
+    statement="Errors are <small> & fine.",
+    source="someone 2025",
+    measure=Value(predictor="transformer", metric="icl_error_low", where={"task.num_sequences": 256}),
+    condition=below(0.5),
+    published=0.123,
+    min_steps=100,
+)
+ONE = {"sizes": (64,), "seeds": (0,), "predictors": ("transformer",)}
+
+
+class Outline(html.parser.HTMLParser):
+    """The page's elements, its text outside of scripts, and the text of its scripts by id."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.text, self.scripts, self._inside = [], "", {}, None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._inside = (tag, dict(attrs).get("id"))
+
+    def handle_endtag(self, tag):
+        self._inside = None
+
+    def handle_data(self, data):
+        if self._inside and self._inside[0] == "script":
+            self.scripts[self._inside[1]] = self.scripts.get(self._inside[1], "") + data
+        else:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def outline(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    runs.write(
+        folder, runs.table(), name=HOSTILE, claims=claims.to_json([CLAIM]), command="python launch/run.py"
+    )
+    report.write_report(folder)
+    assert {p.name for p in folder.iterdir()} == {
+        "study.json",
+        "results.parquet",
+        "verdicts.json",
+        "figures",
+        "report.html",
+    }
+    return Outline((folder / "report.html").read_text())
+
+
+def test_hostile_names_are_only_text(outline):
+    assert HOSTILE in outline.text
+    assert [attrs.get("id") for tag, attrs in outline.elements if tag == "script"] == ["data", "plotly", None]
+
+
+def test_verdicts_stand_beside_published_numbers(outline):
+    assert CLAIM.statement in outline.text
+    assert re.search(r"holds\s*0\.12\s*0\.\d\d\s*\[", outline.text)
+
+
+def test_nothing_is_fetched(outline):
+    sources = [attrs[name] for _, attrs in outline.elements for name in ("src", "href") if name in attrs]
+    assert sources and all(source.startswith("data:") for source in sources)
+    (policy,) = [attrs["content"] for _, attrs in outline.elements if "http-equiv" in attrs]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_images_have_a_description(outline):
+    images = [attrs for tag, attrs in outline.elements if tag == "img"]
+    assert len(images) == 3 and all(len(attrs["alt"]) > 10 for attrs in images)
+
+
+def test_data_of_the_chart(outline):
+    """Every curve of the page is that of the table."""
+    data = json.loads(outline.scripts["data"])
+    labels = [q["label"] for q in data["quantities"]]
+    assert [axis["text"] for axis in data["axes"]] == [["2⁶", "2⁸", "2¹⁰"]]
+    quantity = labels.index("ICL error, rare classes")
+    for predictor, point, q, (steps, mean, low, high, seeds), selected in data["series"]:
+        if q == quantity:
+            name, size = data["predictors"][predictor]["name"], runs.SIZES[point[0]]
+            expected = [runs.error(name, "icl_error_low", size, step, seed=1) for step in steps]
+            np.testing.assert_allclose(mean, expected, rtol=1e-3)
+            np.testing.assert_allclose(np.subtract(high, low), 2 * 4.302653 * 0.001 / 3**0.5, rtol=0.1)
+            assert selected[0] == mean[-1] and set(seeds) == {3}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        runs.table(**ONE),
+        runs.table(**ONE, steps=(0,)),
+        runs.table(seeds=(0,)).assign(value=np.nan),
+        runs.table(**ONE).query("eval_set == 'pretraining'"),
+        runs.table(sizes=(64, 256), seeds=(0, 1), predictors=("transformer",)).replace(
+            {"task.num_sequences": {64: float("inf")}}
+        ),
+        runs.table(sizes=(64,), seeds=(0,), **{"task.relevant_law": (0, 1)}).replace(
+            {"task.relevant_law": {0: "</script>", 1: "insert"}}
+        ),
+    ],
+    ids=["one member", "nothing trained", "all diverged", "one measure", "online", "words"],
+)
+def test_any_table_can_be_reported(tmp_path, rows):
+    runs.write(tmp_path, rows)
+    assert report.write_report(tmp_path) == []
+    outline = Outline((tmp_path / "report.html").read_text())
+    assert "no claims" in outline.text and "NaN" not in outline.scripts["data"]
+    json.loads(outline.scripts["data"])
+
+
+def test_is_small(tmp_path):
+    runs.write(tmp_path, runs.table(**ONE))
+    report.write_report(tmp_path)
+    assert (tmp_path / "report.html").stat().st_size < 3e6
+
+
+def test_what_cannot_be_read_is_a_sentence(tmp_path):
+    with pytest.raises(report.ReportError, match="no folder"):
+        report.read(tmp_path / "none")
+    with pytest.raises(report.ReportError, match="study.json"):
+        report.read(tmp_path)
+    runs.write(tmp_path, runs.table(**ONE))
+    whole = (tmp_path / "results.parquet").read_bytes()
+    (tmp_path / "results.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(report.ReportError, match=r"results\.parquet is damaged"):
+        report.read(tmp_path)
+    (tmp_path / "results.parquet").unlink()
+    with pytest.raises(report.ReportError, match="no results yet"):
+        report.read(tmp_path)
+    runs.write(tmp_path, runs.table(**ONE).drop(columns="seed"))
+    with pytest.raises(report.ReportError, match="no column seed"):
+        report.read(tmp_path)
+    runs.write(tmp_path, runs.table(**ONE).iloc[:0])
+    with pytest.raises(report.ReportError, match="no results yet"):
+        report.read(tmp_path)
