@@ -38,9 +38,7 @@ def _report(workdir: str, config: str | None) -> int:
     try:
         report.write_report(workdir, claims)
     except ModuleNotFoundError as error:
-        print(
-            f"No report was written: {error.name} is missing; pip install icl_sim[report].", file=sys.stderr
-        )
+        print(f"No report was written: {error.name} is missing; pip install icl_sim[report].", file=sys.stderr)
         return 1
     print(f"Report: {Path(workdir) / report.REPORT}")
     return 0
@@ -53,9 +51,7 @@ def claims_of(config: str) -> tuple:
     name, _, variant = config.partition(":")
     path = Path(name)
     if not path.is_file():
-        raise ValueError(
-            f"There is no study file {path}; --config names one, as in configs/icl_iwl/p_high.py:quick."
-        )
+        raise ValueError(f"There is no study file {path}; --config names one, as in configs/icl_iwl/p_high.py:quick.")
     root = str(Path(__file__).resolve().parent.parent)
     if root not in sys.path:  # study files import from configs/, which is not installed
         sys.path.insert(0, root)

@@ -1,10 +1,10 @@
-"""What Chan, Chen, György and Schuurmans 2025, "Toward Understanding In-context vs. In-weight Learning", claim and found,
-as data that a run can be held against.
+"""What Chan, Chen, György and Schuurmans 2025, "Toward Understanding In-context vs. In-weight Learning", claim and
+found, as data that a run can be held against.
 
-Published numbers were read off the authors' stored plots (means of 5 seeds, each at its checkpoint of the lowest training
-loss, uncertain by about 0.03). A number agrees if the interval over our seeds lies within a tolerance of it: 0.05 where
-the published curve is flat at 0 or 1, and 0.15 where it moves, because a steep curve turns a small shift in N into a large
-difference in error.
+Published numbers were read off the authors' stored plots (means of 5 seeds, each at its checkpoint of the lowest
+training loss, uncertain by about 0.03). A number agrees if the interval over our seeds lies within a tolerance of it:
+0.05 where the published curve is flat at 0 or 1, and 0.15 where it moves, because a steep curve turns a small shift
+in N into a large difference in error.
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ def _tail(at: Mapping) -> str:
 
 
 def claim(id: str, statement: str, measure, condition: Range, published: float | str | None = None) -> Claim:
-    return Claim(
-        id=id, statement=statement, source=PAPER, measure=measure, condition=condition, published=published
-    )
+    return Claim(id=id, statement=statement, source=PAPER, measure=measure, condition=condition, published=published)
 
 
 # ------------------------------------------------------------------------------- statements
@@ -221,13 +219,9 @@ P_RELEVANT_CLAIMS = tuple(
 # L = 4, number of relevant items.
 NUM_RELEVANT_CLAIMS = (
     *row("L=4.rel=4.icl_high", "icl_error_high", (0.12, 0.34, 0.79, 0.95, 0.99, 1, 1, 1), L=4, L_REL=4),
-    *row(
-        "L=4.rel=4.icl_low", "icl_error_low", (0.26, 0.12, 0.12, 0.34, 0.74, 0.93, 0.96, 0.96), L=4, L_REL=4
-    ),
+    *row("L=4.rel=4.icl_low", "icl_error_low", (0.26, 0.12, 0.12, 0.34, 0.74, 0.93, 0.96, 0.96), L=4, L_REL=4),
     *row("L=4.rel=2.icl_high", "icl_error_high", (0.87, 0.93, 0.97, 1, 1, 1, 1, 1), L=4, L_REL=2),
-    *row(
-        "L=4.rel=2.icl_low", "icl_error_low", (0.76, 0.62, 0.62, 0.79, 0.93, 0.97, 0.97, 0.97), L=4, L_REL=2
-    ),
+    *row("L=4.rel=2.icl_low", "icl_error_low", (0.76, 0.62, 0.62, 0.79, 0.93, 0.97, 0.97, 0.97), L=4, L_REL=2),
     *(
         claim(
             f"6a.rel={relevant}",
@@ -285,9 +279,7 @@ NUM_CONTEXTS_CLAIMS = (
     claim(
         "7b",
         "Transformer at N = 2^8: a longer context weakens ICL (error with shifted labels, L = 4 minus L = 1).",
-        Difference(
-            value(_DEFAULT, "transformer", _OOBD, N=2**8, L=4), value(_DEFAULT, "transformer", _OOBD, N=2**8)
-        ),
+        Difference(value(_DEFAULT, "transformer", _OOBD, N=2**8, L=4), value(_DEFAULT, "transformer", _OOBD, N=2**8)),
         above(0),
         "positive",
     ),

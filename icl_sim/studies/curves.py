@@ -47,14 +47,10 @@ def select(table: pd.DataFrame, rule: str = "lowest_loss") -> pd.DataFrame:
             (evaluations["eval_set"] == "pretraining") & (evaluations["metric"] == "cross_entropy")
         ].dropna(subset="value")
         # On ties the latest wins: sorted by loss and then by falling step, it comes first.
-        best = (
-            losses.sort_values(["value", "step"], ascending=[True, False]).groupby("member")["step"].first()
-        )
+        best = losses.sort_values(["value", "step"], ascending=[True, False]).groupby("member")["step"].first()
         chosen.update(best)
     # A member that ended in NaN has no result, however good it was before.
-    finite = (
-        evaluations[evaluations["step"] == evaluations["member"].map(last)].groupby("member")["value"].count()
-    )
+    finite = evaluations[evaluations["step"] == evaluations["member"].map(last)].groupby("member")["value"].count()
     diverged = finite.index[finite == 0]
     chosen.loc[diverged] = last.loc[diverged]
     rows = evaluations[evaluations["step"] == evaluations["member"].map(chosen)]

@@ -77,9 +77,7 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     return buffer.getvalue()
 
 
-def _canvas(
-    rows: int, columns: int, width: float, height: float, title: str, **kwargs: Any
-) -> tuple[Figure, Any]:
+def _canvas(rows: int, columns: int, width: float, height: float, title: str, **kwargs: Any) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure  # not pyplot: no global state, no window
 
     figure = Figure(figsize=(width * columns + 1.6, height * rows + 0.9), layout="constrained")

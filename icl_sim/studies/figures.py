@@ -38,7 +38,7 @@ class Quantity:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lines:
-    """Curves with seed bands: a row of panels per quantity, a column per value of `columns`, a line per value of `lines`.
+    """Curves with seed bands: a row per quantity, a column per value of `columns`, a line per value of `lines`.
 
     Attributes:
       name: of the files.
@@ -183,9 +183,7 @@ def chosen(specs: Sequence[Spec], task_kind: str | None, table: pd.DataFrame) ->
     specs = tuple(specs) or PRESETS.get(task_kind or "", DEFAULT)
     resolved = [spec for spec in (resolve(spec, table) for spec in specs) if spec is not None]
     # Two figures that differ over a sweep may be one and the same for a single run.
-    return tuple({repr(dataclasses.replace(s, name="", title="")): s for s in reversed(resolved)}.values())[
-        ::-1
-    ]
+    return tuple({repr(dataclasses.replace(s, name="", title="")): s for s in reversed(resolved)}.values())[::-1]
 
 
 def headlines(table: pd.DataFrame, most: int = 4) -> tuple[Quantity, ...]:

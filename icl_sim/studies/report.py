@@ -49,16 +49,14 @@ class Run:
 
 
 def read(workdir: str | os.PathLike[str]) -> Run:
-    """Reads a run, finished or not. Raises ReportError, in a sentence, if there is none, or none yet, or a damaged one."""
+    """Reads a run, finished or not. Raises ReportError if there is none, none yet, or a damaged one."""
     import pyarrow as pa
 
     from icl_sim.studies import store
 
     folder = Path(workdir)
     if not folder.is_dir():
-        raise ReportError(
-            f"There is no folder {folder}; --workdir names the folder that launch/run.py wrote to."
-        )
+        raise ReportError(f"There is no folder {folder}; --workdir names the folder that launch/run.py wrote to.")
     try:
         about, table = store.about(folder), store.load(folder)
     except store.StoreError as error:
@@ -69,9 +67,7 @@ def read(workdir: str | os.PathLike[str]) -> Run:
         raise ReportError(f"{folder / store.RESULTS} is damaged and cannot be read ({error}).") from error
     missing = [name for name in (*curves.RECORD_COLUMNS, "seed") if name not in table]
     if missing:
-        raise ReportError(
-            f"{folder / store.RESULTS} is no results table: it has no column {', '.join(missing)}."
-        )
+        raise ReportError(f"{folder / store.RESULTS} is no results table: it has no column {', '.join(missing)}.")
     if table[table["eval_set"] != "training"].empty:
         raise ReportError(f"{folder} holds no results yet: nothing was evaluated so far.")
     return Run(folder, about, table)
@@ -145,11 +141,11 @@ def page(run: Run, specs: Sequence[Spec], images: Sequence[str], found: Sequence
 
 
 def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequence[Spec]) -> dict[str, Any]:
-    """What the page's chart shows, as compact JSON: per predictor, point of the sweep and quantity the curve over steps.
+    """What the page's chart shows, per predictor, point of the sweep and quantity the curve over steps.
 
-    A series is [predictor, point, quantity, [[step...], [mean...], [low...], [high...], [seeds...]], [mean, low, high,
-    seeds]] with predictor, point (one per swept name) and quantity as numbers into the lists beside it; the last entry is
-    at each seed's selected checkpoint (`curves.select`).
+    A series is [predictor, point, quantity, [[step...], [mean...], [low...], [high...], [seeds...]], [mean, low,
+    high, seeds]] with predictor, point (one per swept name) and quantity as numbers into the lists beside it; the last
+    entry is at each seed's selected checkpoint (`curves.select`).
     """
     from icl_sim.studies.drawing import Scale
 
@@ -193,9 +189,7 @@ def _quantities(table: pd.DataFrame, specs: Sequence[Spec]) -> list[Quantity]:
     found = {(q.metric, q.eval_set): q for spec in reversed(specs) for q in spec.quantities}
     order = [(q.metric, q.eval_set) for spec in specs for q in spec.quantities]
     others = {(q.metric, q.eval_set): q for q in figures.headlines(table, most=12)}
-    return list(
-        ({key: found[key] for key in order} | {k: q for k, q in others.items() if k not in found}).values()
-    )
+    return list(({key: found[key] for key in order} | {k: q for k, q in others.items() if k not in found}).values())
 
 
 def _of(quantities: Sequence[Quantity], rows: pd.DataFrame) -> pd.DataFrame:
@@ -264,8 +258,7 @@ def _facts(run: Run) -> str:
         "Members": f"{members:,} ({', '.join(map(str, table['predictor'].unique()))})",
         "Diverged": f"{diverged} of {members}" if diverged else None,
         "Seeds": ", ".join(figures.number(seed) for seed in sorted(table["seed"].unique())),
-        "Steps": f"{steps.max():,}"
-        + (f" (some members: {steps.min():,} so far)" if steps.min() < steps.max() else ""),
+        "Steps": f"{steps.max():,}" + (f" (some members: {steps.min():,} so far)" if steps.min() < steps.max() else ""),
         "Begun": about.get("created"),
         "Commit": about.get("commit"),
         "Versions": ", ".join(f"{name} {v}" for name, v in (about.get("versions") or {}).items() if v),

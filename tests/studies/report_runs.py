@@ -8,9 +8,7 @@ import json
 import pandas as pd
 
 SIZES, STEPS = (64, 256, 1024), (0, 10, 100)
-GATES = [
-    f"eval-{context}-{group}" for context in ("relevant", "irrelevant") for group in ("high_prob", "low_prob")
-]
+GATES = [f"eval-{context}-{group}" for context in ("relevant", "irrelevant") for group in ("high_prob", "low_prob")]
 ERRORS = ("icl_error_high", "icl_error_low", "iwl_error_high", "iwl_error_low")
 
 
@@ -20,9 +18,7 @@ def error(predictor, metric, size, step, seed, other=0.0):
     return place + SIZES.index(size) * 0.03 + step * 0.0001 + seed * 0.001 + other * 0.005
 
 
-def table(
-    sizes=SIZES, seeds=range(3), steps=STEPS, predictors=("transformer", "gated", "in_context"), **other
-):
+def table(sizes=SIZES, seeds=range(3), steps=STEPS, predictors=("transformer", "gated", "in_context"), **other):
     rows = []
     points = itertools.product(predictors, sizes, *other.values(), seeds)
     for member, (predictor, size, *others, seed) in enumerate(points):
@@ -33,9 +29,7 @@ def table(
                 rows.append((member, step, predictor, "summary", metric, found, *at))
             rows.append((member, step, predictor, "pretraining", "cross_entropy", 1.0 - step / 1000, *at))
             if predictor == "gated":
-                rows += [
-                    (member, step, predictor, gate, "gate_mean", 0.5 + step / 1000, *at) for gate in GATES
-                ]
+                rows += [(member, step, predictor, gate, "gate_mean", 0.5 + step / 1000, *at) for gate in GATES]
     columns = [
         "member",
         "step",

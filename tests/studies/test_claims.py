@@ -66,9 +66,7 @@ def test_two_claims_of_one_id_are_refused():
         claims.check([claim(), claim()])
 
 
-@pytest.mark.parametrize(
-    "plain", [[{"kind": "Nonsense"}], [{"kind": "Range"}], [{"kind": "Claim", "id": "a"}], 3]
-)
+@pytest.mark.parametrize("plain", [[{"kind": "Nonsense"}], [{"kind": "Range"}], [{"kind": "Claim", "id": "a"}], 3])
 def test_what_is_no_claim_is_refused(plain):
     with pytest.raises(ValueError, match="kind|Claims"):
         claims.from_json(plain)

@@ -9,10 +9,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from tests.studies import report_runs as runs
-
 from icl_sim.studies import curves, drawing, figures
 from icl_sim.studies.figures import AUTO, PREDICTOR, STEP, Heat, Lines, Quantity
+from tests.studies import report_runs as runs
 
 N = "task.num_sequences"
 ONE = (Quantity("icl_error_low", label="ICL"),)
@@ -111,9 +110,7 @@ def test_what_trains_nothing_is_a_level_line_over_steps():
 
 def test_heat_map_shows_seed_means():
     table = runs.table()
-    spec = figures.resolve(
-        Heat(name="h", title="H", quantities=(Quantity("gate_mean", runs.GATES[0]),), y=STEP), table
-    )
+    spec = figures.resolve(Heat(name="h", title="H", quantities=(Quantity("gate_mean", runs.GATES[0]),), y=STEP), table)
     mesh = drawing.draw(spec, table).axes[0].collections[0]
     steps = [step for step in runs.STEPS if step]
     np.testing.assert_allclose(mesh.get_array(), [[0.5 + step / 1000] * 3 for step in steps])

@@ -54,9 +54,7 @@ class Outline(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def outline(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    runs.write(
-        folder, runs.table(), name=HOSTILE, claims=claims.to_json([CLAIM]), command="python launch/run.py"
-    )
+    runs.write(folder, runs.table(), name=HOSTILE, claims=claims.to_json([CLAIM]), command="python launch/run.py")
     report.write_report(folder)
     assert {p.name for p in folder.iterdir()} == {
         "study.json",

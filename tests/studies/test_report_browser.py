@@ -11,7 +11,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("plotly")
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+pytest.importorskip("selenium")
+
+from selenium import webdriver
 
 from icl_sim.studies import report
 from tests.studies import report_runs as runs
@@ -74,16 +76,12 @@ def choose(browser, control, value, event="change"):
 
 
 def expected(step=100, p_high=0.9, sizes=runs.SIZES):
-    return pytest.approx(
-        [runs.error("transformer", "icl_error_high", n, step, 1, p_high) for n in sizes], abs=1e-4
-    )
+    return pytest.approx([runs.error("transformer", "icl_error_high", n, step, 1, p_high) for n in sizes], abs=1e-4)
 
 
 def test_draws_the_curves_of_the_table(browser):
     assert curve(browser) == expected()
-    drawn = browser.execute_script(
-        "return document.querySelectorAll('#chart .scatterlayer path.js-line').length"
-    )
+    drawn = browser.execute_script("return document.querySelectorAll('#chart .scatterlayer path.js-line').length")
     assert drawn >= 12  # 3 predictors in 4 panels, and their bands
     assert browser.execute_script("return document.querySelector('h1').textContent") == "</script><b>bold</b>"
 
@@ -124,9 +122,7 @@ def test_predictors_and_panels_can_be_left_out(browser):
 
 
 def test_every_control_has_a_label(browser):
-    unnamed = (
-        "[...document.querySelectorAll('#controls select, #controls input')].filter((c) => !c.labels.length)"
-    )
+    unnamed = "[...document.querySelectorAll('#controls select, #controls input')].filter((c) => !c.labels.length)"
     assert browser.execute_script(f"return {unnamed}.length") == 0
 
 

@@ -65,9 +65,7 @@ def test_holds_fails_and_straddles():
 
 def test_too_few_seeds_or_steps_decide_nothing():
     few = judge(value(2), below(0.45), table(spread(0.3), seeds=range(2)))
-    assert (
-        few.verdict == UNDECIDED and few.reason.startswith("2 seeds, 3 needed") and few.measured is not None
-    )
+    assert few.verdict == UNDECIDED and few.reason.startswith("2 seeds, 3 needed") and few.measured is not None
     early = judge(value(2), below(0.45), table(spread(0.3)), min_steps=101)
     assert early.verdict == UNDECIDED and "100 steps, 101 needed" in early.reason
     single = judge(value(2), below(0.45), table(spread(0.3), seeds=[0]), min_seeds=1)
@@ -168,8 +166,6 @@ def test_verdicts_file_and_text(tmp_path):
     text = verdicts.to_text(found)
     lines = [line for line in text.splitlines() if line.startswith(("id", "first", "second"))]
     assert len({line.index(word) for line, word in zip(lines[1:], (HOLDS, UNDECIDED), strict=True)}) == 1
-    assert len({len(line) for line in lines}) == 1 and text.endswith(
-        "2 claims: 1 holds, 0 fails, 1 not enough data."
-    )
+    assert len({len(line) for line in lines}) == 1 and text.endswith("2 claims: 1 holds, 0 fails, 1 not enough data.")
     assert [p.name for p in tmp_path.iterdir()] == ["verdicts.json"]
     assert verdicts.evaluate([], table(spread(0.3))) == [] and "no claims" in verdicts.to_text([])
