@@ -45,7 +45,7 @@ class Plan:
     def describe(self) -> str:
         """The plan in a few lines: the size of the whole, then every group."""
         names = {entry.id: entry.predictor for entry in self.entries}
-        told = [f"{len(self.entries)} members in {len(self.groups)} groups, {self.updates:,} updates:"]
+        told = [f"{len(self.entries)} members, {self.updates:,} updates; groups (one program each): {len(self.groups)}"]
         for number, group in enumerate(self.groups, 1):
             counts = collections.Counter(names[member] for member in group.ids)
             who = ", ".join(f"{count} x {name}" for name, count in counts.items())

@@ -61,14 +61,15 @@ def run(study: Study, workdir: str | os.PathLike, *, command: str = "", quiet: b
     planned = plan(study)
     with Store(workdir, study, planned, command) as store, _progress(study, planned, quiet) as progress:
         waiting = [n for n, group in enumerate(planned.groups) if not store.is_finished(group.ids)]
+        simulated = 0
         with _Stop() as stop:
-            for count, number in enumerate(waiting, 1):
-                if not _run_group(planned, number, store, progress, stop):
-                    break
-        if waiting or not store.is_tabulated():
+            while simulated < len(waiting) and not stop.asked:
+                _run_group(planned, waiting[simulated], store, progress, stop)
+                simulated += 1
+        if simulated or not store.is_tabulated():
             store.tabulate()
         finished = all(store.is_finished(group.ids) for group in planned.groups)
-    return Status(finished, len(planned.groups), count if waiting else 0)
+    return Status(finished, len(planned.groups), simulated)
 
 
 def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: bool = True) -> pd.DataFrame:
@@ -95,8 +96,8 @@ def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: b
     return tabulated(lines, members)
 
 
-def _run_group(planned: Plan, number: int, store: Store, progress: Progress, stop: _Stop) -> bool:
-    """Simulates a group to its end, or to where a signal stopped it; returns whether it is finished."""
+def _run_group(planned: Plan, number: int, store: Store, progress: Progress, stop: _Stop) -> None:
+    """Simulates a group to its end, or to where a signal stops it."""
     group = planned.groups[number]
     steps = group.members.training.steps
     folder = store.folder / CHECKPOINTS / f"{group.ids[0]:06d}"
@@ -115,9 +116,8 @@ def _run_group(planned: Plan, number: int, store: Store, progress: Progress, sto
                 saved_at = time.monotonic()
                 cost = saved_at - started
             if stop.asked:
-                return False
+                return
         store.finish(group.ids, step)
-    return True
 
 
 def _restored(

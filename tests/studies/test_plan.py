@@ -28,9 +28,7 @@ def study(sweep, **changes) -> Study:
 
 
 def test_leaves_share_a_program_and_structure_does_not():
-    groups = plan(
-        study(product({"task.context_length": [1, 2], "task.p_high": [0.5, 0.9], "seed": range(3)}))
-    ).groups
+    groups = plan(study(product({"task.context_length": [1, 2], "task.p_high": [0.5, 0.9], "seed": range(3)}))).groups
     assert [len(group) for group in groups] == [6, 6, 6, 6]  # two predictors times two lengths
     first = groups[0].members
     assert first.task.context_length == 1
@@ -84,7 +82,7 @@ def test_the_plan_describes_itself():
     planned = plan(study(product({"seed": range(3)}), training=Training(steps=10)))
     assert planned.updates == 60
     told = planned.describe()
-    assert "6 members in 2 groups" in told and "3 x big" in told and "10 steps" in told
+    assert "6 members, 60 updates" in told and "3 x big" in told and "10 steps" in told
 
 
 def test_what_is_swept_cannot_be_overridden_too():

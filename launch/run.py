@@ -1,0 +1,127 @@
+"""Runs a study: trains, evaluates, sweeps, resumes, and writes the verdicts and the report.
+
+    python launch/run.py --config=configs/icl_iwl/p_high.py:quick --workdir=DIR [--config.task.p_high=0.5]
+                         [--sweep="task.p_high=0.5,0.9,0.99; seed=0..4"] [--dry_run]
+
+The same line again goes on where the last run stopped, or says that all is done. SIGTERM and Ctrl-C end the run after
+the current chunk, with everything saved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import itertools
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# Configs import their neighbours, as in `from configs.icl_iwl.claims import CLAIMS`.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from absl import app, flags, logging  # noqa: E402
+from ml_collections import config_flags  # noqa: E402
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The study: FILE, or FILE:VARIANT as in p_high.py:quick.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; it is made if it does not exist.")
+_SWEEP = flags.DEFINE_string(
+    "sweep", "", 'Replaces axes of the study, or adds some, as in "task.num_sequences=2^6..2^20:2; seed=0..4".'
+)
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would be simulated, and end.")
+
+
+def main(argv: list[str]) -> int:
+    logging.set_verbosity(logging.WARNING)  # checkpoints are chatty
+    try:
+        if len(argv) > 1:
+            raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags, see --help.")
+        return _run()
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _run() -> int:
+    if _CONFIG.value is None:
+        raise ValueError("Which study? Give --config=FILE, as in --config=configs/icl_iwl/p_high.py:quick.")
+    if _WORKDIR.value is None and not _DRY_RUN.value:
+        raise ValueError("Where to? Give --workdir=DIR, the folder that keeps the run.")
+
+    from icl_sim.engine.devices import use_all_cores
+
+    use_all_cores()  # before anything asks for a device
+    from icl_sim.studies import codec, runner, sweep
+    from icl_sim.studies.plan import plan, refuse_overridden
+
+    study = codec.study_of(_CONFIG.value)
+    study = dataclasses.replace(study, sweep=sweep.overridden(study.sweep, sweep.parse(_SWEEP.value)))
+    refuse_overridden(study, config_flags.get_override_values(flags.FLAGS["config"]))
+    if _DRY_RUN.value:
+        print(plan(study).describe())
+        return 0
+    command = shlex.join(["python", *sys.argv])
+    status = runner.run(study, _WORKDIR.value, command=command)
+    if not status.finished:
+        print(f"Stopped, with everything saved. The same again goes on from here:\n{command}")
+        return 0
+    if not status.simulated:
+        print(f"All is done: {_WORKDIR.value} holds the whole study.")
+    _report(_WORKDIR.value)
+    return 0
+
+
+def _report(workdir: str) -> None:
+    """Writes verdicts and report; a run without the packages for them is complete all the same."""
+    from icl_sim.studies import report, verdicts
+
+    try:
+        found = report.write_report(workdir)
+    except ModuleNotFoundError as error:
+        print(f"No report: {error.name} is not installed; pip install 'icl_sim[report]', then launch/report.py.")
+        return
+    if found:
+        print(verdicts.to_text(found))
+    print(f"The report is {Path(workdir) / report.REPORT}.")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the flags; what is wrong with one, or with the study file, ends the program with a sentence."""
+    try:
+        rest = flags.FLAGS(argv)
+        _ = _CONFIG.value is not None and dict(_CONFIG.value)  # a file that cannot be read is told on first use
+        return rest
+    except Exception as error:  # absl and ml_collections wrap what a study file raises in several kinds of their own
+        print(_missing_file(argv) or _sentence(error), file=sys.stderr)
+        sys.exit(1)
+
+
+def _missing_file(argv: Sequence[str]) -> str:
+    """What to say if there is no study file of the name given, with the nearest name; empty if there is."""
+    given = [value for arg, value in itertools.pairwise([*argv, ""]) if arg in ("--config", "-config")]
+    given += [arg.partition("=")[2] for arg in argv if arg.startswith(("--config=", "-config="))]
+    for path in (Path(value.partition(":")[0]) for value in given):
+        if not path.is_file():
+            near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1)
+            return f"There is no study file {path}." + (f" Did you mean {path.parent / near[0]}?" if near else "")
+    return ""
+
+
+def _sentence(error: BaseException) -> str:
+    """An error in one line: its suggestion of another name if there is one, else what went wrong at its root."""
+    chain = [error]
+    while error := error.__cause__ or error.__context__:
+        chain.append(error)
+    texts = [str(e.args[0] if e.args else e) for e in chain]
+    for text in texts:
+        if named := re.search(r'Did you mean (".*?") instead of (".*?")', text):
+            return f"The study has no setting {named[2]}. Did you mean {named[1]}?"
+    if isinstance(chain[0], flags.Error) and "Traceback" not in texts[0]:
+        return texts[0]
+    root = chain[-1]
+    return texts[-1] if isinstance(root, ValueError) else f"{type(root).__name__}: {texts[-1]}"
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

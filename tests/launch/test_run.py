@@ -1,0 +1,153 @@
+"""The command that runs a study, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from icl_sim.studies.store import load
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = """
+    from icl_sim.engine.settings import Evaluation, Training
+    from icl_sim.predictors import InWeightMLP
+    from icl_sim.studies.codec import config_of
+    from icl_sim.studies.study import Study
+    from icl_sim.studies.sweep import product
+    from icl_sim.tasks import ClassMixture, Prototypes
+
+
+    def get_config(variant="quick"):
+        steps = {"quick": 40, "long": 3_000_000}
+        if variant not in steps:
+            raise ValueError(f"The variant {variant!r} does not exist; allowed: quick, long.")
+        return config_of(
+            Study(
+                name="tiny",
+                task=ClassMixture(inputs=Prototypes(dim=8)),
+                predictors={"in_weight": InWeightMLP(hidden=(8,))},
+                training=Training(steps=steps[variant], batch_size=4),
+                evaluation=Evaluation(sequences=8, batch_size=8, points=4),
+                sweep=product({"task.num_sequences": [64, 256]}),
+            )
+        )
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "tiny.py"
+    path.write_text(textwrap.dedent(CONFIG))
+    return path
+
+
+def command(*args: object) -> list[str]:
+    return [sys.executable, str(ROOT / "launch" / "run.py"), *map(str, args)]
+
+
+def call(*args: object) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command(*args), capture_output=True, text=True, timeout=300, env=env)
+
+
+def test_help_is_quick():
+    started = os.times()
+    done = call("--help")
+    ended = os.times()
+    assert "--sweep" in done.stdout and "--workdir" in done.stdout
+    cpu = ended.children_user + ended.children_system - started.children_user - started.children_system
+    assert cpu < 1.5
+
+
+def test_a_run_its_record_and_the_same_line_again(config, tmp_path):
+    line = (f"--config={config}:quick", f"--workdir={tmp_path}/run", "--config.training.batch_size=2")
+    done = call(*line, "--sweep=seed=0..1; task.num_sequences=64")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_parquet(tmp_path / "run" / "results.parquet")
+    assert set(table["seed"]) == {0, 1} and set(table["task.num_sequences"]) == {64}
+    about = json.loads((tmp_path / "run" / "study.json").read_text())
+    assert about["config"]["training"]["batch_size"] == 2 and "--sweep=seed=0..1" in about["command"]
+    assert (tmp_path / "run" / "checkpoints").is_dir()
+    again = call(*line, "--sweep=seed=0..1; task.num_sequences=64")
+    assert again.returncode == 0 and "All is done" in again.stdout
+    other = call(*line)
+    assert other.returncode == 1 and "they differ in sweep" in other.stderr
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(config, tmp_path):
+    done = call(f"--config={config}", f"--workdir={tmp_path}/run", "--dry_run", "--sweep=seed=0..4")
+    assert done.returncode == 0 and "10 x in_weight, 40 steps" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_sigterm_saves_says_how_to_go_on_and_ends_well_and_kill_loses_no_row(config, tmp_path):
+    args = command(f"--config={config}:long", f"--workdir={tmp_path}", "--sweep=task.num_sequences=64")
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(args, env=env, **pipes) as process:
+        wait_for(lambda: list((tmp_path / "checkpoints").glob("*/[1-9]*")), process)
+        process.kill()
+        process.communicate()
+    rows = len(load(tmp_path))
+    with subprocess.Popen(args, env=env, **pipes) as process:
+        wait_for(lambda: (tmp_path / "run.lock").read_text() == str(process.pid), process)
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "goes on from here" in out and f"--workdir={tmp_path}" in out
+    assert len(load(tmp_path)) >= rows > 0
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.05)
+    process.kill()
+    pytest.fail(f"did not get going: {process.communicate()[1][-2000:]}")
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["--workdir=w", "--config.task.p_hihg=0.5"], 'no setting "p_hihg". Did you mean "p_high"?'),
+        (["--workdir=w", "--config.task.p_high=1.2"], "p_high is 1.2; it must be above 0 and at most 1"),
+        (["--workdir=w", "--config.task.p_high=x"], "--config.task.p_high=x"),
+        (["--workdir=w", "--config.task.num_sequences=9"], "swept by this study; use --sweep"),
+        (["--workdir=w", "--sweep=task.num_sequences=4"], "num_sequences is 4"),
+        (["--workdir=w", "--sweep=task.p_hihg=1"], "Did you mean 'p_high'"),
+        (["--workdir=w", "--config.predictors.in_weight.kind=in_wait"], "Did you mean 'in_weight'"),
+        (["--workdr=w"], "Did you mean: workdir"),
+        (["--workdir=w", "stray"], "Unknown argument 'stray'"),
+        ([], "Give --workdir=DIR"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_one(config, args, sentence, tmp_path):
+    told(call(f"--config={config}", *(arg.replace("=w", f"={tmp_path}/w") for arg in args)), sentence)
+    assert not (tmp_path / "w").exists()
+
+
+def test_mistakes_about_the_study_file_are_one_sentence(config):
+    told(call("--workdir=w"), "Give --config=FILE")
+    told(call(f"--config={config.parent}/tinny.py", "--workdir=w"), f"Did you mean {config}?")
+    told(call(f"--config={config}:qick", "--workdir=w"), "The variant 'qick' does not exist")
+
+
+def told(done, sentence):
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
