@@ -1,0 +1,33 @@
+"""The devices of this machine as one mesh. On a CPU every core is a device: small matrices cannot keep one matmul
+of many threads busy, but many members keep many cores busy."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+# One thread per device: a second thread per matmul only waits at this size (measured: 1.2x on 2 cores).
+_CPU_FLAGS = ("--xla_cpu_multi_thread_eigen=false",)
+
+
+def use_all_cores(cores: int | None = None) -> None:
+    """Makes every CPU core a jax device. Call it before anything touches a device; it does nothing on other backends.
+
+    Raises:
+      RuntimeError: if the jax backend has already started with fewer devices.
+    """
+    cores = cores or len(os.sched_getaffinity(0))
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = " ".join([flags, *(f for f in _CPU_FLAGS if f.split("=")[0] not in flags)]).strip()
+    if "--xla_force_host_platform_device_count" in flags:
+        return
+    jax.config.update("jax_num_cpu_devices", cores)
+
+
+def member_mesh(size: int) -> Mesh:
+    """A mesh over at most `size` of this process's devices, along which members are spread."""
+    devices = jax.local_devices()[: max(1, size)]
+    return Mesh(np.asarray(devices), ("member",), axis_types=(AxisType.Auto,))

@@ -1,0 +1,99 @@
+"""The compiled functions of a group: its members spread over devices, one after the other or together on each."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from icl_sim.engine.evaluate import evaluate
+from icl_sim.engine.group import Group
+from icl_sim.engine.step import State, initial_state, join, train
+from icl_sim.types import Phase
+
+
+class Program:
+    """What a group can do: start, train and measure all its members at once.
+
+    On a CPU a device goes through its members one by one (`lax.map`), so that a member's state stays in cache while
+    it trains; on other devices they run together (`vmap`).
+
+    State enters as an argument sharded over members, and replication is not tracked (`check_vma=False`): a constant
+    created inside the mapped function would otherwise be taken for shared, and its gradient summed over members.
+    """
+
+    def __init__(self, group: Group, mesh: Mesh):
+        self._mesh, self._size = mesh, len(group)
+        self._one_by_one = mesh.devices.flat[0].platform == "cpu"
+        self._members = self.place(group.members)
+        self._shared = jax.device_put(group.members.task.load(), NamedSharding(mesh, P()))
+        self._start = self._spread(lambda shared, member: initial_state(member, shared))
+        self._measure = self._spread(
+            lambda shared, member, state: evaluate(member, join(state.parts), shared),
+        )
+
+    def place(self, tree: Any) -> Any:
+        """Spreads a tree of columns `[M, ...]` over the devices, padded with copies of the last member."""
+        padding = -self._size % self._mesh.size
+        padded = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], padding, axis=0)]), tree)
+        return jax.device_put(padded, NamedSharding(self._mesh, P("member")))
+
+    def fetch(self, tree: Any) -> Any:
+        """The inverse of `place`: columns `[M, ...]` on the host, without padding."""
+        return jax.tree.map(lambda column: np.asarray(column)[: self._size], tree)
+
+    def start(self) -> State:
+        """The state of all members before the first update."""
+        return self._start(self._shared, self._members)
+
+    def train(self, state: State, start: int, stop: int, phase: Phase) -> State:
+        """The state after the updates `start` to `stop` (exclusive); the old state's memory is given up."""
+        bounds = np.int32(start), np.int32(stop)
+        return self.compile_train(phase)((self._shared, *bounds), self._members, state)
+
+    def measure(self, state: State) -> Mapping[str, Mapping[str, np.ndarray]]:
+        """Evaluation set -> metric -> values `[M]`."""
+        return self.fetch(self._measure(self._shared, self._members, state))
+
+    @functools.cache  # noqa: B019 - a program lives as long as its group is simulated
+    def compile_train(self, phase: Phase) -> Callable[..., State]:
+        """The jitted training function of a phase: ((shared, start, stop), members, state) -> state."""
+
+        def run(everywhere: Any, member: Any, state: State) -> State:
+            shared, start, stop = everywhere
+            return train(member, state, shared, start, stop, phase)
+
+        return self._spread(run, donate=(2,))
+
+    def _spread(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        """Compiles function(everywhere, *of_one_member) to run for all members, `[M, ...]`, over the devices."""
+
+        def on_one_device(everywhere: Any, *of_members: Any) -> Any:
+            if self._one_by_one:
+                return jax.lax.map(lambda one: function(everywhere, *one), of_members)
+            return jax.vmap(lambda *one: function(everywhere, *one))(*of_members)
+
+        def on_all_devices(everywhere: Any, *of_members: Any) -> Any:
+            specs = (P(), *(P("member") for _ in of_members))
+            spread = jax.shard_map(
+                on_one_device, mesh=self._mesh, in_specs=specs, out_specs=P("member"), check_vma=False
+            )
+            return spread(everywhere, *of_members)
+
+        return jax.jit(on_all_devices, donate_argnums=donate)
+
+
+def state_shapes(group: Group) -> State:
+    """Shapes and dtypes of the state of a group's members, `[M, ...]`."""
+    shared = group.members.task.load()
+    return jax.eval_shape(jax.vmap(lambda member: initial_state(member, shared)), group.members)
+
+
+def is_trainable(group: Group) -> bool:
+    """Whether the group's predictors have parameters."""
+    return bool(jax.tree.leaves(state_shapes(group).parts))

@@ -1,0 +1,104 @@
+"""What to simulate: how a predictor is trained and evaluated, and the member that ties it to a task and a seed."""
+
+from __future__ import annotations
+
+import difflib
+
+import numpy as np
+
+from icl_sim.types import Leaf, Predictor, Task, setting, static
+
+SCHEDULES = ("constant", "rsqrt")
+
+
+@setting
+class Training:
+    """Adam on the loss of the query.
+
+    Attributes:
+      steps: number of updates.
+      batch_size: B, sequences per update.
+      learning_rate: of Adam; the peak value where the schedule moves it.
+      schedule: `"constant"`, or `"rsqrt"`: linear warm-up over `warmup_steps`, then proportional to step^-1/2.
+      warmup_steps: linear warm-up from 0; 0 for none.
+    """
+
+    steps: int = static(10_000)
+    batch_size: int = static(32)
+    learning_rate: Leaf = 3e-4
+    schedule: str = static("constant")
+    warmup_steps: Leaf = 0
+
+    def check(self) -> None:
+        for name, least in (("steps", 0), ("batch_size", 1)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"training.{name} is {value}; it must be at least {least}.")
+        if not self.learning_rate > 0:
+            raise ValueError(f"training.learning_rate is {self.learning_rate}; it must be above 0.")
+        if self.schedule not in SCHEDULES:
+            near = difflib.get_close_matches(str(self.schedule), SCHEDULES, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"training.schedule is {self.schedule!r}; allowed: {', '.join(SCHEDULES)}.{hint}")
+        least = 1 if self.schedule == "rsqrt" else 0
+        if not self.warmup_steps >= least:
+            raise ValueError(
+                f"training.warmup_steps is {self.warmup_steps}; with schedule {self.schedule!r} it must be at least "
+                f"{least}."
+            )
+
+
+@setting
+class Evaluation:
+    """When and on how much to evaluate. The evaluation sets themselves belong to the task.
+
+    Attributes:
+      sequences: sequences per evaluation set; the same ones at every step, for every member of the same seed.
+      batch_size: sequences per forward pass.
+      points: how many evaluation steps, spaced evenly in log(step), beside step 0 and always including the last.
+    """
+
+    sequences: int = static(1000)
+    batch_size: int = static(100)
+    points: int = static(20)
+
+    def check(self) -> None:
+        for name in ("sequences", "batch_size", "points"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"evaluation.{name} is {value}; it must be at least 1.")
+        if self.sequences % min(self.batch_size, self.sequences):
+            raise ValueError(
+                f"evaluation.sequences is {self.sequences}; it must be a multiple of evaluation.batch_size, "
+                f"{self.batch_size}."
+            )
+
+    def steps(self, last: int) -> tuple[int, ...]:
+        """The evaluation steps of a run of `last` updates: 0 and up to `points` log-spaced ones, ending at `last`."""
+        if last == 0:
+            return (0,)
+        spaced = np.unique(np.rint(np.geomspace(1, last, self.points)).astype(int)) if self.points > 1 else [last]
+        return (0, *map(int, spaced))
+
+
+@setting
+class Member:
+    """One thing to simulate: a predictor, what it is trained and evaluated on, and how.
+
+    Attributes:
+      task: what it is trained on.
+      eval_task: what it is evaluated on; its evaluation sets, and `pretraining`: the training task itself.
+      seed: of the initial parameters, of the order of the data, and of the evaluation sets.
+    """
+
+    predictor: Predictor
+    task: Task
+    eval_task: Task
+    training: Training
+    evaluation: Evaluation
+    seed: Leaf = 0
+
+    def check(self) -> None:
+        """Raises ValueError if any part is impossible."""
+        for part in (self.task, self.eval_task, self.predictor, self.training, self.evaluation):
+            part.check()
+        if self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}; it must be a whole number from 0 to 2^32 - 1.")

@@ -1,0 +1,115 @@
+"""The verb: trains and evaluates all members of a group together, chunk by chunk."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from icl_sim.engine.devices import member_mesh
+from icl_sim.engine.group import Group
+from icl_sim.engine.program import Program, is_trainable
+from icl_sim.engine.step import State, phase_bounds
+
+TRAINING = "training"  # the evaluation set of what training itself reports
+Measures = Mapping[tuple[str, str], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """What a stretch of training leaves behind.
+
+    Attributes:
+      step: updates that every member has behind it.
+      measures: (evaluation set, metric) -> `[M]`, or None where this step is not an evaluation step.
+      updates: model updates of this stretch, summed over members.
+      seconds: that it took, with evaluation and, the first time, compilation.
+    """
+
+    step: int
+    measures: Measures | None
+    updates: int
+    seconds: float
+    _fetch_state: Callable[[], State]
+
+    @property
+    def state(self) -> State:
+        """The state of all members on the host, leaves `[M, ...]`. Read it before the next chunk overwrites it."""
+        return self._fetch_state()
+
+
+def simulate(
+    group: Group,
+    *,
+    state: State | None = None,
+    step: int = 0,
+    mesh: Mesh | None = None,
+    chunk_steps: int | None = None,
+    chunk_seconds: float = 5.0,
+) -> Iterator[Chunk]:
+    """Simulates a group, yielding at every evaluation step and at least after every chunk.
+
+    The numbers do not depend on the chunks, nor on where a run was cut and resumed.
+
+    Args:
+      group: M members of equal structure.
+      state: where to go on, from an earlier chunk; None starts afresh.
+      step: the updates that `state` has behind it.
+      mesh: devices along the axis `member`; by default all of this process.
+      chunk_steps: most updates between two yields; by default, as many as take about `chunk_seconds`.
+    """
+    program = Program(group, mesh or member_mesh(len(group)))
+    steps = group.members.training.steps if is_trainable(group) else 0
+    phases = phase_bounds(group.members.predictor, steps)
+    evaluated = group.members.evaluation.steps(steps)
+    started = time.perf_counter()
+
+    def chunk(updates: int) -> Chunk:
+        nonlocal state, started
+        measures = None
+        if step in evaluated:
+            since = step - max((e for e in evaluated if e < step), default=0)
+            measures = _measures(program, state, since)
+            state = dataclasses.replace(state, loss_sum=jnp.zeros_like(state.loss_sum))
+        now = time.perf_counter()
+        seconds, started = now - started, now
+        return Chunk(step, measures, updates, seconds, functools.partial(program.fetch, state))
+
+    if state is None:
+        state, step = program.start(), 0
+        yield chunk(0)
+    else:
+        state = program.place(state)
+    length = chunk_steps or 50
+    while step < steps:
+        phase, end = next((phase, end) for phase, end in phases if step < end)
+        stop = min(step + length, end, evaluated[bisect.bisect_right(evaluated, step)])
+        training_started = time.perf_counter()
+        state = program.train(state, step, stop, phase)
+        state.loss_sum.block_until_ready()
+        if chunk_steps is None:
+            rate = (stop - step) / (time.perf_counter() - training_started)
+            length = max(1, min(4 * length, round(rate * chunk_seconds)))
+        updates, step = (stop - step) * len(group), stop
+        yield chunk(updates)
+
+
+def _measures(program: Program, state: State, since: int) -> Measures:
+    """Evaluates the state; `since`: how many steps its training loss was summed over."""
+    measured = program.measure(state)
+    columns = {(name, metric): column for name, metrics in measured.items() for metric, column in metrics.items()}
+    if since:
+        columns[TRAINING, "loss"] = program.fetch(state.loss_sum) / since
+    for name, counts in state.counts.items():
+        for number, column in enumerate(program.fetch(counts).T):
+            columns[TRAINING, f"{name}/{number}"] = column
+    diverged_at = program.fetch(state.diverged_at)
+    if np.any(diverged_at >= 0):
+        columns[TRAINING, "diverged_at_step"] = np.where(diverged_at >= 0, diverged_at, np.nan)
+    return columns

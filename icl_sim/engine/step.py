@@ -1,0 +1,114 @@
+"""Training one member: its state, one update, and a stretch of updates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from icl_sim import metrics
+from icl_sim.engine.settings import Member, Training
+from icl_sim.keys import stream
+from icl_sim.types import Array, Leaf, Outputs, Params, Phase, Predictor, setting
+
+_ADAM = optax.scale_by_adam()
+_WHOLE = "all"
+
+
+@setting
+class State:
+    """What training changes.
+
+    Attributes:
+      parts: the parameters, divided into the parts that phases train separately.
+      moments: Adam's state of every part.
+      counts: the task's counters, summed over all batches so far.
+      loss_sum: sum of the training loss over the steps of the current stretch.
+      diverged_at: the first step whose loss was not finite, or -1.
+    """
+
+    parts: Mapping[str, Params]
+    moments: Mapping[str, Any]
+    counts: Mapping[str, Array]
+    loss_sum: Array
+    diverged_at: Array
+
+
+def initial_state(member: Member, shared: Any) -> State:
+    """The state before the first update. Trace it (jit): eager initialisation is not bit-equal to compiled."""
+    task = member.task.prepare(shared)
+    batch = task.sample(stream(member.seed, "train", 0), member.training.batch_size)
+    parts = split(member.predictor, member.predictor.init(stream(member.seed, "init"), batch))
+    return State(
+        parts=parts,
+        moments={name: _ADAM.init(part) for name, part in parts.items()},
+        counts=jax.tree.map(jnp.zeros_like, dict(task.count(batch))),
+        loss_sum=jnp.zeros(()),
+        diverged_at=jnp.full((), -1, jnp.int32),
+    )
+
+
+def train(member: Member, state: State, shared: Any, start: Array, stop: Array, phase: Phase) -> State:
+    """Updates `start` to `stop` (exclusive), both traced: one program serves every stretch of a phase."""
+    task = member.task.prepare(shared)
+    trained = phase.trains or tuple(state.parts)
+
+    def loss(parts: Mapping[str, Params], frozen: Mapping[str, Params], batch) -> Array:
+        params = join({**frozen, **parts})
+        outputs = member.predictor.apply(params, batch, record=bool(phase.scores))
+        scored = [Outputs(values=outputs.record[name]) for name in phase.scores] or [outputs]
+        return sum((jnp.mean(metrics.loss(score, batch)) for score in scored), jnp.zeros(()))
+
+    def update(step: Array, state: State) -> State:
+        batch = task.sample(stream(member.seed, "train", step), member.training.batch_size)
+        moving = {name: state.parts[name] for name in trained}
+        value, gradients = jax.value_and_grad(loss)(moving, state.parts, batch)
+        rate = learning_rate(member.training, step)
+        parts, moments = dict(state.parts), dict(state.moments)
+        for name in trained:
+            direction, moments[name] = _ADAM.update(gradients[name], state.moments[name])
+            parts[name] = jax.tree.map(lambda p, d: p - rate * d, state.parts[name], direction)
+        first_bad = ~jnp.isfinite(value) & (state.diverged_at < 0)
+        return State(
+            parts=parts,
+            moments=moments,
+            counts=jax.tree.map(jnp.add, state.counts, dict(task.count(batch))),
+            loss_sum=state.loss_sum + value,
+            diverged_at=jnp.where(first_bad, step, state.diverged_at).astype(jnp.int32),
+        )
+
+    return jax.lax.fori_loop(start, stop, update, state)
+
+
+def learning_rate(training: Training, step: Leaf) -> Array:
+    """The rate of update number `step` (0-based)."""
+    done = jnp.asarray(step, jnp.float32) + 1
+    warmup = jnp.asarray(training.warmup_steps, jnp.float32)
+    rate = training.learning_rate * jnp.minimum(1.0, done / jnp.maximum(warmup, 1.0))
+    if training.schedule == "rsqrt":
+        rate *= jnp.minimum(1.0, jnp.sqrt(warmup / done))
+    return rate
+
+
+def phase_bounds(predictor: Predictor, steps: int) -> list[tuple[Phase, int]]:
+    """The phases of a run of `steps` updates, each with the step at which it ends."""
+    bounds, share = [], 0.0
+    for phase in predictor.phases:
+        share += phase.share
+        bounds.append((phase, round(share * steps)))
+    return [*bounds[:-1], (bounds[-1][0], steps)]
+
+
+def split(predictor: Predictor, params: Params) -> dict[str, Params]:
+    """Divides parameters into the parts that phases train separately: top-level keys, or all as one."""
+    if any(phase.trains for phase in predictor.phases):
+        return dict(params)
+    return {_WHOLE: params}
+
+
+def join(parts: Mapping[str, Params]) -> Params:
+    """The inverse of `split`."""
+    return parts[_WHOLE] if set(parts) == {_WHOLE} else dict(parts)

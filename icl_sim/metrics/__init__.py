@@ -1,0 +1,8 @@
+"""Measures of predictions, by the names that rows use."""
+
+from icl_sim.metrics.accuracy import cross_entropy, error, loss, squared_error
+
+CLASSIFICATION = {"error": error, "cross_entropy": cross_entropy}
+REGRESSION = {"squared_error": squared_error}
+
+__all__ = ["CLASSIFICATION", "REGRESSION", "cross_entropy", "error", "loss", "squared_error"]

@@ -1,0 +1,11 @@
+"""Tasks, and what their inputs look like, by the names that configs use."""
+
+from icl_sim.tasks.class_mixture import ClassMixture
+from icl_sim.tasks.glyphs import Glyphs
+from icl_sim.tasks.omniglot import Omniglot
+from icl_sim.tasks.prototypes import Prototypes
+
+TASKS = {"class_mixture": ClassMixture}
+INPUTS = {"prototypes": Prototypes, "glyphs": Glyphs, "omniglot": Omniglot}
+
+__all__ = ["INPUTS", "TASKS", "ClassMixture", "Glyphs", "Omniglot", "Prototypes"]
