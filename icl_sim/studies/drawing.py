@@ -79,9 +79,11 @@ def save(figure: Figure, folder: Path, name: str) -> str:
 
 def _canvas(rows: int, columns: int, width: float, height: float, title: str, **kwargs: Any) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure  # not pyplot: no global state, no window
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width * columns + 1.6, height * rows + 0.9), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    figure = Figure(
+        figsize=(width * columns + 1.6, height * rows + 0.9), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    )
     figure.suptitle(title, **TITLE)
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
 
@@ -153,7 +155,7 @@ def _lines(spec: Lines, rows: pd.DataFrame) -> Figure:
     columns = max(len(row) for row in panels)
     width = {1: 4.2, 2: 3.3}.get(columns, 2.4)
     figure, grid = _canvas(len(panels), columns, width, 2.1, spec.title, sharex=True, sharey="row")
-    scale = Scale(spec.x, rows[spec.x].unique())
+    scale = Scale(spec.x, rows[spec.x].tolist())
     named = list(rows[spec.lines].unique()) if spec.lines == PREDICTOR else sorted(rows[spec.lines].unique())
     paint = figures.colors(named) if spec.lines == PREDICTOR else _ramp(named)
     for i, row in enumerate(panels):
@@ -252,7 +254,7 @@ def _ramp(names: Sequence[Any]) -> dict[Any, Any]:
 def _heat(spec: Heat, rows: pd.DataFrame) -> Figure:
     from matplotlib.colors import LinearSegmentedColormap
 
-    x, y = (Scale(name, rows[name].unique()) for name in (spec.x, spec.y))
+    x, y = (Scale(name, rows[name].tolist()) for name in (spec.x, spec.y))
     columns = 2 if len(spec.quantities) > 1 else 1
     height = 1.0 + 0.22 * len(y.values)
     figure, grid = _canvas(
@@ -262,7 +264,7 @@ def _heat(spec: Heat, rows: pd.DataFrame) -> Figure:
     balance = LinearSegmentedColormap.from_list("balance", ["#0072B2", "#f7f7f7", "#D55E00"])
     bounded = _bounded(rows[rows["metric"].isin([q.metric for q in spec.quantities])])
     style = {"cmap": balance, "vmin": 0, "vmax": 1} if bounded else {"cmap": "viridis"}
-    mesh = None
+    mesh: Any = None
     for axes, quantity in zip(grid.ravel(), spec.quantities, strict=False):
         here = rows[(rows["eval_set"] == quantity.eval_set) & (rows["metric"] == quantity.metric)]
         means = here.groupby([spec.y, spec.x])["value"].mean().unstack()

@@ -155,17 +155,17 @@ def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequen
     scales = {name: Scale(name, rows[name].tolist()) for name in (*names, STEP)}
     by = ["predictor", *names, "quantity"]
     points = {name: {value: i for i, value in enumerate(sorted(rows[name].unique()))} for name in names}
-    chosen = {row.Index: row for row in _summarized(selected, by).itertuples()}
+    chosen = dict(_summarized(selected, by))
     grouped: dict[tuple[Any, ...], list[Any]] = {}
-    for row in _summarized(rows, [*by, STEP]).itertuples():
-        grouped.setdefault(row.Index[:-1], []).append((row.Index[-1], *_cell(row)))
+    for (*key, step), cell in _summarized(rows, [*by, STEP]):
+        grouped.setdefault(tuple(key), []).append((step, *cell))
     series = [
         [
             predictors.index(key[0]),
             [points[name][value] for name, value in zip(names, key[1:-1], strict=True)],
             key[-1],
             list(zip(*curve, strict=True)),
-            _cell(chosen[key]) if key in chosen else None,
+            chosen[key] if key in chosen else None,
         ]
         for key, curve in grouped.items()
     ]
@@ -202,17 +202,15 @@ def _of(quantities: Sequence[Quantity], rows: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(wanted, on=["metric", "eval_set"])
 
 
-def _summarized(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    summary = rows.groupby(by, sort=False)["value"].agg(["mean", "std", "count"])
-    if len(by) > 1:
-        summary = summary.sort_index()
-    t = {n: curves.student_t(0.95, n - 1) if n > 1 else math.nan for n in summary["count"].unique().tolist()}
-    half = summary["count"].map(t) * summary["std"] / summary["count"] ** 0.5
-    return summary.assign(low=summary["mean"] - half, high=summary["mean"] + half)
-
-
-def _cell(row: Any) -> list[float | None]:
-    return [_short(row.mean), _short(row.low), _short(row.high), int(row.count)]
+def _summarized(rows: pd.DataFrame, by: list[str]) -> list[tuple[tuple[Any, ...], list[float | None]]]:
+    """`curves.summarize` of every group as (key, [mean, low, high, seeds]), in order of the keys."""
+    groups = rows.groupby(by)["value"].agg(["mean", "std", "count"])
+    keys, numbers = groups.index.tolist(), groups.to_numpy(float).tolist()
+    cells = []
+    for mean, std, count in numbers:
+        half = curves.student_t(0.95, int(count) - 1) * std / math.sqrt(count) if count > 1 else math.nan
+        cells.append([_short(mean), _short(mean - half), _short(mean + half), int(count)])
+    return list(zip(keys, cells, strict=True))
 
 
 def _axis(scale: Any, name: str, values: Sequence[Any]) -> dict[str, Any]:
