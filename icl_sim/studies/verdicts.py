@@ -171,14 +171,15 @@ def _measure(measure: Measure, rows: pd.DataFrame, settings: Mapping[str, Any]) 
             return _Reading((grid_a.iloc[:, 0] - grid_b.iloc[:, 0]).dropna(), min(steps_a, steps_b))
         case Largest(value, over, low, high) | Smallest(value, over, low, high):
             grid, steps = _grid(value, rows, settings, over)
-            grid = grid.loc[:, [low <= point <= high for point in grid.columns]]
+            points = _numbers(grid, over)
+            grid = grid.loc[:, (low <= points) & (points <= high)]
             if grid.empty:
                 raise _Unanswerable(f"the table has no {over} from {low:g} to {high:g}")
             extreme = grid.max if isinstance(measure, Largest) else grid.min
             return _Reading(extreme(axis=1, skipna=False), steps, f"over {_count(grid.shape[1], 'point')}")
         case MinimumAt(value, over, at):
             grid, steps = _grid(value, rows, settings, over)
-            inside = np.isin(grid.columns.to_numpy(float), at)
+            inside = np.isin(_numbers(grid, over), at)
             if inside.sum() < len(at) or inside.all():
                 raise _Unanswerable(f"the table needs {over} at {_names(at)} and at other points to compare with")
             margin = grid.loc[:, ~inside].min(axis=1, skipna=False) - grid.loc[:, inside].min(axis=1, skipna=False)
@@ -212,6 +213,13 @@ def _grid(
     means = rows["value"].groupby(by).agg(lambda values: values.mean(skipna=False))
     grid = means.to_frame() if over is None else means.unstack()
     return grid.sort_index(axis=1), int(rows["last_step"].min())
+
+
+def _numbers(grid: pd.DataFrame, over: str) -> np.ndarray:
+    try:
+        return grid.columns.to_numpy(float)
+    except ValueError:
+        raise _Unanswerable(f"{over} is swept over words, which have no order") from None
 
 
 def _at(rows: pd.DataFrame, name: str, wanted: Any, settings: Mapping[str, Any]) -> pd.DataFrame:

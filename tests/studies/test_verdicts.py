@@ -100,6 +100,12 @@ def test_extremes_along_a_name():
     assert judge(Largest(value(), "task.n", at_least=9), below(1), rows).verdict == UNDECIDED
 
 
+def test_words_have_no_order():
+    rows = table(lambda p, n, s: 0.1, points=("a", "b"))
+    assert "words" in judge(Largest(value(), "task.n"), below(1), rows).reason
+    assert judge(value("a"), below(1), rows).verdict == HOLDS
+
+
 def test_minimum_at():
     rows = table(lambda p, n, s: abs(n - 2) / 10 + 0.001 * s * n)
     assert judge(MinimumAt(value(), "task.n", (2,)), above(0), rows).verdict == HOLDS
