@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from icl_sim.types import CONTEXT, QUERY, SUPPORT, Batch
@@ -24,6 +26,20 @@ def make_batch() -> Callable[..., Batch]:
             targets=target_BS,
             kinds=kind_BS.astype(jnp.int8),
             num_classes=classes,
+        )
+
+    return make
+
+
+@pytest.fixture
+def random_params() -> Callable[..., Any]:
+    """`random_params(init, *args)`: parameters of the shapes of `init`, none zero, without compiling it."""
+
+    def make(init: Callable[..., Any], *args: Any) -> Any:
+        rng = np.random.default_rng(0)
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) / 4, jnp.float32),
+            jax.eval_shape(lambda key: init(key, *args), jax.random.key(0)),
         )
 
     return make

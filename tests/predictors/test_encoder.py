@@ -37,16 +37,15 @@ def test_has_the_weights_of_the_paper_and_no_biases(key):
     assert all(path[-1].key == "kernel" for path, _ in jax.tree_util.tree_leaves_with_path(params))
 
 
-def test_without_biases_twice_the_ink_is_twice_the_vector(key):
+def test_without_biases_twice_the_ink_is_twice_the_vector(random_params):
     encoder = ResidualEncoder(stem="small", stem_width=4, widths=(4, 8), strides=(1, 2), blocks=2)
-    init_key, image_key = jax.random.split(key)
-    params = encoder.init(init_key, (12, 12))
-    image = jax.random.uniform(image_key, (1, 2, 12, 12))
-    once = encoder.apply(params, image)
+    params, apply = random_params(encoder.init, (12, 12)), jax.jit(encoder.apply)
+    image = np.random.default_rng(1).uniform(size=(1, 2, 12, 12)).astype(np.float32)
+    once = apply(params, image)
     assert np.any(once != 0)
-    np.testing.assert_allclose(encoder.apply(params, 2 * image), 2 * once, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(apply(params, 2 * image), 2 * once, rtol=1e-4, atol=1e-6)
     # Each image is encoded by itself.
-    np.testing.assert_allclose(encoder.apply(params, image[:, 1:]), once[:, 1:], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(apply(params, image[:, 1:]), once[:, 1:], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(

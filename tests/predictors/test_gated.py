@@ -13,9 +13,9 @@ from icl_sim.predictors import PREDICTORS, Gated, InWeightMLP, KernelCopy, Resid
 from icl_sim.types import SUPPORT, Outputs
 
 
-def test_is_exactly_the_convex_combination_of_its_parts(make_batch, key):
+def test_is_exactly_the_convex_combination_of_its_parts(make_batch, random_params):
     batch, model = make_batch(length=3, shape=(4,)), Gated()
-    params = jax.jit(model.init)(key, batch)
+    params = random_params(model.init, batch)
     out = model.apply(params, batch, record=True)
     g = np.exp(InWeightMLP().apply(params["in_weight"], batch).values)
     h = np.exp(KernelCopy().apply(params["in_context"], batch).values)
@@ -26,17 +26,17 @@ def test_is_exactly_the_convex_combination_of_its_parts(make_batch, key):
 
 
 @pytest.mark.parametrize(("bias", "part"), [(40.0, "in_weight"), (-40.0, "in_context")])
-def test_a_shut_gate_leaves_one_part(bias, part, make_batch, key):
+def test_a_shut_gate_leaves_one_part(bias, part, make_batch, random_params):
     batch, model = make_batch(length=2, shape=(4,)), Gated()
-    params = jax.jit(model.init)(key, batch)
+    params = random_params(model.init, batch)
     params["gate"]["layers"]["2"]["bias"] = jnp.asarray([bias])
     out = model.apply(params, batch, record=True)
     np.testing.assert_allclose(out.values, out.record[part], atol=1e-5)
 
 
-def test_the_gate_sees_inputs_and_no_label(make_batch, key):
+def test_the_gate_sees_inputs_and_no_label(make_batch, random_params):
     batch, model = make_batch(shape=(4,)), Gated()
-    params = jax.jit(model.init)(key, batch)
+    params = random_params(model.init, batch)
     gate = model.apply(params, batch, record=True).record["gate"]
     other = dataclasses.replace(batch, targets=(batch.targets + 1) % 10)
     np.testing.assert_array_equal(gate, model.apply(params, other, record=True).record["gate"])
@@ -59,9 +59,9 @@ def test_reports_shares_and_errors():
     np.testing.assert_array_equal(report["gate_mean"], record["gate"])
 
 
-def test_two_phases_train_the_parts_first_and_then_only_the_gate(make_batch, key):
+def test_two_phases_train_the_parts_first_and_then_only_the_gate(make_batch, random_params):
     parts, gate = Gated(protocol="two_phase", parts_share=0.75).phases
-    params = jax.jit(Gated().init)(key, make_batch())
+    params = random_params(Gated().init, make_batch())
     assert set(parts.trains) | set(gate.trains) == set(params)
     assert not set(parts.trains) & set(gate.trains)
     assert (parts.share, gate.share) == (0.75, 0.25) and gate.scores == ()
@@ -78,8 +78,8 @@ def test_refuses_a_gate_over_untrained_parts(share):
         Gated(protocol="twophase").check()
 
 
-def test_parts_from_elsewhere_must_be_trained(make_batch, key):
-    initial = jax.jit(Gated().init)(key, make_batch())
+def test_parts_from_elsewhere_must_be_trained(make_batch, random_params):
+    initial = random_params(Gated().init, make_batch())
     trained = jax.tree.map(lambda leaf: leaf + 1.0, initial)
     joined = with_parts(initial, trained["in_weight"], trained["in_context"])
     assert joined["gate"] is initial["gate"] and joined["in_weight"] is trained["in_weight"]
@@ -93,10 +93,10 @@ def test_parts_from_elsewhere_must_be_trained(make_batch, key):
 
 
 @pytest.mark.parametrize("name", sorted(PREDICTORS))
-def test_no_predictor_reads_the_target_of_the_query(name, make_batch, key):
+def test_no_predictor_reads_the_target_of_the_query(name, make_batch, random_params):
     batch, model = make_batch(shape=(4,)), PREDICTORS[name]()
     model.check()
-    params = jax.jit(model.init)(key, batch)
+    params = random_params(model.init, batch)
     poisoned = dataclasses.replace(batch, targets=batch.targets.at[:, -1].set(-(2**31)))
     apply = jax.jit(model.apply)
     values = apply(params, batch).values

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from icl_sim.predictors import ResidualEncoder, Transformer
-from icl_sim.predictors.networks.transformer import Block, TransformerNetwork, interleave, sinusoid
+from icl_sim.predictors.networks.seam import functional
+from icl_sim.predictors.networks.transformer import Block, interleave, sinusoid
 from icl_sim.types import Batch
+
+
+@pytest.fixture
+def make_block(random_params) -> Callable[..., Any]:
+    """A block as a compiled function, and its parameters."""
+
+    def make(width: int, heads: int) -> tuple[Callable[..., Any], Any]:
+        network = functional(lambda rngs: Block(width, heads, 2 * width, rngs))
+        apply = jax.jit(network.apply, static_argnames=("causal", "last_only"))
+        return apply, random_params(network.init)
+
+    return make
 
 
 def size(params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def network(**changes) -> TransformerNetwork:
-    options = dict(inputs=8, classes=3, depth=2, width=8, heads=2, mlp_width=16) | changes
-    return TransformerNetwork(**options, rngs=nnx.Rngs(0))
 
 
 def test_has_the_parameters_of_the_paper_without_its_frozen_identity(make_batch):
@@ -35,7 +44,7 @@ def test_inputs_of_another_width_get_a_trained_projection(make_batch):
 
 
 def test_starts_from_flax_defaults(make_batch):
-    params = Transformer(width=64).init(jax.random.key(0), make_batch())
+    params = jax.jit(Transformer(depth=1).init)(jax.random.key(0), make_batch())
     block = params["blocks"]["0"]
     assert np.all(block["qkv"]["bias"] == 0) and np.all(block["mlp_norm"]["scale"] == 1)
     assert np.std(block["qkv"]["kernel"]) == pytest.approx(
@@ -45,64 +54,73 @@ def test_starts_from_flax_defaults(make_batch):
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_a_token_sees_only_what_came_before(causal):
+def test_a_token_sees_only_what_came_before(causal, make_block):
     """Causality by gradient: d residual at token t / d input token s is zero exactly where s > t."""
-    block = Block(8, 2, 16, nnx.Rngs(1))
-    x_BTD = jax.random.normal(jax.random.key(2), (1, 5, 8))
-    jacobian = jax.jacobian(lambda x: jnp.sum(block(x, causal=causal, last_only=False)[0], axis=(0, 2)))(
-        x_BTD
-    )
+    block, params = make_block(8, 2)
+    x_BTD = np.random.default_rng(2).normal(size=(1, 5, 8)).astype(np.float32)
+
+    def token_sums(x):
+        return jnp.sum(block(params, x, causal=causal, last_only=False)[0], axis=(0, 2))
+
+    jacobian = jax.jit(jax.jacobian(token_sums))(x_BTD)
     seen_TT = np.any(np.asarray(jacobian[:, 0]) != 0, axis=-1)
     np.testing.assert_array_equal(seen_TT, np.tri(5, dtype=bool) if causal else np.ones((5, 5), bool))
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_the_last_token_alone_equals_the_last_of_all(causal):
-    block = Block(8, 2, 16, nnx.Rngs(1))
-    block.qkv.bias[...] = jax.random.normal(jax.random.key(3), (24,))
-    x_BTD = jax.random.normal(jax.random.key(2), (4, 5, 8))
+def test_the_last_token_alone_equals_the_last_of_all(causal, make_block):
+    block, params = make_block(8, 2)
+    x_BTD = np.random.default_rng(2).normal(size=(4, 5, 8)).astype(np.float32)
 
     def last(x, last_only):
-        return block(x, causal=causal, last_only=last_only)[0][:, -1]
+        return block(params, x, causal=causal, last_only=last_only)[0][:, -1]
 
     np.testing.assert_allclose(last(x_BTD, True), last(x_BTD, False), atol=2e-6)
-    map_all = block(x_BTD, causal=causal, last_only=False)[1]
-    map_last = block(x_BTD, causal=causal, last_only=True)[1]
+    map_all = block(params, x_BTD, causal=causal, last_only=False)[1]
+    map_last = block(params, x_BTD, causal=causal, last_only=True)[1]
     np.testing.assert_allclose(map_last, map_all[:, :, -1:], atol=1e-6)
-    gradients = [jax.grad(lambda x, only=only: jnp.sum(last(x, only) ** 2))(x_BTD) for only in (True, False)]
+    gradients = [
+        jax.jit(jax.grad(lambda x, only=only: jnp.sum(last(x, only) ** 2)))(x_BTD) for only in (True, False)
+    ]
     np.testing.assert_allclose(*gradients, atol=1e-4)
 
 
-def test_attention_is_scaled_dot_product_attention():
-    """One head, against the formula in numpy: softmax(q k' / sqrt(D)) v."""
-    block = Block(4, 1, 8, nnx.Rngs(5))
-    x_TD = np.asarray(jax.random.normal(jax.random.key(6), (3, 4)), np.float64)
-    centred = x_TD - x_TD.mean(-1, keepdims=True)
-    normed = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
-    q, k, v = np.split(normed @ np.asarray(block.qkv.kernel[...], np.float64), 3, axis=-1)
-    logits = np.where(np.tri(3), q @ k.T / 2, -np.inf)
-    weights = np.exp(logits - logits.max(-1, keepdims=True))
-    weights /= weights.sum(-1, keepdims=True)
-    x = x_TD + weights @ v @ np.asarray(block.out.kernel[...], np.float64)
-    centred = x - x.mean(-1, keepdims=True)
-    normed = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
-    up = normed @ np.asarray(block.up.kernel[...], np.float64)
+def test_a_block_is_the_formula(make_block):
+    """One head, in numpy: x + softmax(q k' / sqrt(D)) v, then x + MLP(x), each of the normalised stream."""
+    block, params = make_block(4, 1)
+    x_TD = np.random.default_rng(6).normal(size=(3, 4))
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+
+    def linear(name, x):
+        return x @ p[name]["kernel"] + p[name]["bias"][None]
+
+    def norm(name, x):
+        centred = x - x.mean(-1, keepdims=True)
+        normed = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        return normed * p[name]["scale"][None] + p[name]["bias"][None]
+
+    q, k, v = np.split(linear("qkv", norm("attention_norm", x_TD)), 3, axis=-1)
+    weights_TT = np.exp(np.where(np.tri(3), q @ k.T / 2, -np.inf))
+    weights_TT /= weights_TT.sum(-1, keepdims=True)
+    x = x_TD + linear("out", weights_TT @ v)
+    up = linear("up", norm("mlp_norm", x))
     gelu = 0.5 * up * (1 + np.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)))
-    expected = x + gelu @ np.asarray(block.down.kernel[...], np.float64)
-    got, got_weights = block(jnp.asarray(x_TD, jnp.float32)[None], causal=True, last_only=False)
-    np.testing.assert_allclose(got_weights[0, 0], weights, atol=1e-5)
-    np.testing.assert_allclose(got[0], expected, atol=1e-4)
+    got, got_weights = block(params, jnp.asarray(x_TD[None], jnp.float32), causal=True, last_only=False)
+    np.testing.assert_allclose(got_weights[0, 0], weights_TT, atol=1e-5)
+    np.testing.assert_allclose(got[0], x + linear("down", gelu), atol=1e-5)
 
 
-def test_the_label_token_is_the_projection_of_the_one_hot_label():
-    net = network()
-    y_BL = jnp.asarray([[2, 0]])
-    x_BSE = jax.random.normal(jax.random.key(0), (1, 3, 8))
-    _, kept = net(x_BSE, y_BL, None, causal=True, record=True)
+def test_the_label_token_is_the_projection_of_the_one_hot_label(make_batch, random_params):
+    batch = make_batch(shape=(8,), classes=3)
+    model = Transformer(depth=1, width=8, position="none")
+    params = random_params(model.init, batch)
+    tokens_BTD = model.apply(params, batch, record=True).record["residual/0"]
+    label = params["label_token"]
+    one_hot_BLC = np.eye(3)[np.asarray(batch.targets[:, :-1])]
     np.testing.assert_allclose(
-        kept["residual/0"][:, 1::2], net.label_token(jax.nn.one_hot(y_BL, 3)), atol=1e-6
+        tokens_BTD[:, 1::2], one_hot_BLC @ label["kernel"] + label["bias"][None, None], atol=1e-6
     )
-    np.testing.assert_array_equal(kept["residual/0"][:, 0::2], x_BSE)
+    np.testing.assert_array_equal(tokens_BTD[:, 0::2], batch.inputs)
 
 
 def test_tokens_alternate_and_end_in_the_query():
@@ -129,20 +147,20 @@ def test_an_input_and_its_label_share_a_position(position, same):
     assert Transformer(position="none")._position(3) is None
 
 
-def test_never_reads_the_target_of_the_query(make_batch):
+def test_never_reads_the_target_of_the_query(make_batch, random_params):
     batch = make_batch()
     model = Transformer(depth=1, width=8)
-    params = jax.jit(model.init)(jax.random.key(0), batch)
+    params = random_params(model.init, batch)
     poisoned = Batch(
         inputs=batch.inputs, targets=batch.targets.at[:, -1].set(-(2**31)), kinds=batch.kinds, num_classes=10
     )
     np.testing.assert_array_equal(model.apply(params, batch).values, model.apply(params, poisoned).values)
 
 
-def test_record_holds_every_attention_map_and_residual_stream(make_batch):
+def test_record_holds_every_attention_map_and_residual_stream(make_batch, random_params):
     batch = make_batch(sequences=2, length=2)
     model = Transformer(depth=3, width=8, heads=2)
-    params = jax.jit(model.init)(jax.random.key(0), batch)
+    params = random_params(model.init, batch)
     plain, recorded = model.apply(params, batch), model.apply(params, batch, record=True)
     np.testing.assert_array_equal(plain.values, recorded.values)
     assert plain.record == {}
@@ -160,9 +178,9 @@ def test_record_holds_every_attention_map_and_residual_stream(make_batch):
         np.testing.assert_allclose(recorded.record[f"attention/{layer}"].sum(-1), 1, atol=1e-6)
 
 
-def test_the_position_base_is_a_leaf_of_one_program(make_batch):
+def test_the_position_base_is_a_leaf_of_one_program(make_batch, random_params):
     model, batch = Transformer(depth=1, width=8), make_batch(sequences=1)
-    params = jax.jit(model.init)(jax.random.key(0), batch)
+    params = random_params(model.init, batch)
     traces = []
 
     @jax.jit
@@ -177,12 +195,12 @@ def test_the_position_base_is_a_leaf_of_one_program(make_batch):
     assert len(traces) == 1 and not np.allclose(first, second)
 
 
-def test_images_go_through_the_encoder(make_batch):
+def test_images_go_through_the_encoder(make_batch, random_params):
     batch = make_batch(sequences=2, length=1, shape=(28, 28), classes=5)
     encoder = ResidualEncoder(stem="small", stem_width=4, widths=(4, 8), strides=(1, 2), blocks=1)
     model = Transformer(depth=1, width=8, encoder=encoder)
-    params = jax.jit(model.init)(jax.random.key(0), batch)
-    assert model.apply(params, batch).values.shape == (2, 5)
+    params = random_params(model.init, batch)
+    assert jax.eval_shape(model.apply, params, batch).values.shape == (2, 5)
     assert "input_token" not in params  # as wide as the network
 
 
