@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Mapping
 
@@ -50,8 +49,8 @@ class Gated(Predictor):
       encoder: the gate's own, for images; without one, inputs are flattened.
     """
 
-    in_weight: Predictor = dataclasses.field(default_factory=InWeightMLP)
-    in_context: Predictor = dataclasses.field(default_factory=KernelCopy)
+    in_weight: Predictor = InWeightMLP()
+    in_context: Predictor = KernelCopy()
     hidden: tuple[int, ...] = static((64, 64))
     protocol: str = static("end_to_end")
     parts_share: float = static(0.5)

@@ -81,7 +81,8 @@ class TransformerNetwork(nnx.Module):
         """Returns logits `[B, C]` and, if asked for, the record."""
         x_BSD = x_BSE if self.input_token is None else self.input_token(x_BSE)
         # The projection of a one-hot label is a row of the kernel.
-        y_BLD = self.label_token.kernel[...][y_BL] + self.label_token.bias[...][None, None]
+        kernel_CD, bias_D = self.label_token.kernel[...], self.label_token.bias[...]  # type: ignore
+        y_BLD = kernel_CD[y_BL] + bias_D[None, None]
         x_BTD = interleave(x_BSD, y_BLD)
         if position_TD is not None:
             x_BTD = x_BTD + position_TD[None]
