@@ -82,7 +82,7 @@ class Checkpoints:
         saved = (self._checkpointer.metadata(step).custom_metadata or {}).get("crc32")
         if saved != _checksum(leaves):
             raise ValueError("its checksum is wrong")
-        return jax.tree.unflatten(jax.tree.structure(shapes), list(leaves.values()))
+        return jax.tree.unflatten(jax.tree.structure(shapes), [leaves[name] for name in wanted])
 
 
 def _named_leaves(state: State) -> dict[str, Any]:
