@@ -1,6 +1,6 @@
 """The demo: S0 at 24 transformers and the gated family, 2,500 steps each, about two minutes on 2 cores.
 
-    python launch/run.py --config=configs/icl_iwl/demo.py --workdir=out/demo
+python launch/run.py --config=configs/icl_iwl/demo.py --workdir=out/demo
 """
 
 import icl_sim as icl

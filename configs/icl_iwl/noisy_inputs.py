@@ -1,6 +1,6 @@
 """Input noise against N: noise hurts memory, copying survives it (synthetic-transformer-noisy_inputs).
 
-    python launch/run.py --config=configs/icl_iwl/noisy_inputs.py:quick --workdir=out/noisy_inputs
+python launch/run.py --config=configs/icl_iwl/noisy_inputs.py:quick --workdir=out/noisy_inputs
 """
 
 from configs.icl_iwl import claims, paper

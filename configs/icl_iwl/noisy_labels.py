@@ -1,6 +1,6 @@
 """Label noise against N, with clean inputs (synthetic-transformer-noisy_labels).
 
-    python launch/run.py --config=configs/icl_iwl/noisy_labels.py:quick --workdir=out/noisy_labels
+python launch/run.py --config=configs/icl_iwl/noisy_labels.py:quick --workdir=out/noisy_labels
 """
 
 from configs.icl_iwl import paper

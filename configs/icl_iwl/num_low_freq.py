@@ -1,6 +1,6 @@
 """How many rare classes there are, against N (synthetic-transformer-num_low_freq).
 
-    python launch/run.py --config=configs/icl_iwl/num_low_freq.py:quick --workdir=out/num_low_freq
+python launch/run.py --config=configs/icl_iwl/num_low_freq.py:quick --workdir=out/num_low_freq
 """
 
 from configs.icl_iwl import claims, paper

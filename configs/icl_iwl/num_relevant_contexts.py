@@ -1,6 +1,6 @@
 """How many of 4 context pairs are relevant, against N (synthetic-transformer-num_relevant_contexts).
 
-    python launch/run.py --config=configs/icl_iwl/num_relevant_contexts.py:quick --workdir=out/num_relevant_contexts
+python launch/run.py --config=configs/icl_iwl/num_relevant_contexts.py:quick --workdir=out/num_relevant_contexts
 """
 
 from configs.icl_iwl import claims, paper

@@ -1,6 +1,6 @@
 """How common the common classes are, against N (synthetic-transformer-p_high).
 
-    python launch/run.py --config=configs/icl_iwl/p_high.py:quick --workdir=out/p_high
+python launch/run.py --config=configs/icl_iwl/p_high.py:quick --workdir=out/p_high
 """
 
 from configs.icl_iwl import claims, paper

@@ -1,6 +1,6 @@
 """How often the context is relevant, against N (synthetic-transformer-p_relevant).
 
-    python launch/run.py --config=configs/icl_iwl/p_relevant.py:quick --workdir=out/p_relevant
+python launch/run.py --config=configs/icl_iwl/p_relevant.py:quick --workdir=out/p_relevant
 """
 
 from configs.icl_iwl import claims, paper

@@ -7,6 +7,7 @@ The part after the colon of `--config=FILE:WORDS` is a list of words, joined by 
     quick       a thinned grid at 3 seeds and 2,000 steps, minutes on 2 cores
     gated       the in-weight and in-context predictors and their gated mixture, instead of the transformers
     all         both families side by side
+    alone       the transformer without its baselines
 """
 
 from __future__ import annotations
@@ -36,7 +37,12 @@ GATED = {
     "in_context": KernelCopy(),
     "in_weight": InWeightMLP(),
 }
-FAMILIES = {"transformer": TRANSFORMERS, "gated": GATED, "all": {**TRANSFORMERS, **GATED}}
+FAMILIES = {
+    "transformer": TRANSFORMERS,
+    "alone": {"transformer": Transformer()},
+    "gated": GATED,
+    "all": {**TRANSFORMERS, **GATED},
+}
 
 
 @dataclasses.dataclass(frozen=True)
