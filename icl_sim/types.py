@@ -17,8 +17,8 @@ program of its own.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from collections.abc import Mapping
+from typing import Any, Self, TypeVar, dataclass_transform
 
 import jax
 
@@ -38,7 +38,7 @@ def static(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
     return dataclasses.field(default=default, metadata={"static": True}, **kwargs)
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(static, dataclasses.field))
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
 def setting(cls: type[_T]) -> type[_T]:
     """Makes a class a setting: a frozen, keyword-only dataclass registered as a pytree.
 
@@ -72,7 +72,8 @@ class Outputs:
     """What a predictor says about the query.
 
     Attributes:
-      values: `[B, C]` logits or log-probabilities over classes (or `[B]` real predictions).
+      values: `[B, C]` logits or log-probabilities over classes (or `[B]` real predictions). What reads them normalises
+        them by `log_softmax`.
       record: named intermediates (attention maps, gate values), empty unless asked for.
     """
 
@@ -99,10 +100,9 @@ class Phase:
 class Task:
     """Makes sequences. A task of your own needs `sample`; the rest has defaults.
 
-    Subclasses are decorated with `setting`.
+    Subclasses are decorated with `setting`. A field `seed: Leaf | None = None` is filled with the study's seed where it is
+    None.
     """
-
-    seed: Leaf | None = None  # of the data; None means the seed of the study
 
     def sample(self, key: Key, batch_size: int) -> Batch:
         """Draws a batch. Pure: the same key gives the same batch, inside or outside of jit."""
@@ -140,7 +140,10 @@ class Task:
 class Predictor:
     """Answers the query. A predictor of your own needs `apply`, and `init` if it has something to train."""
 
-    phases: ClassVar[tuple[Phase, ...]] = (Phase(),)
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """How training is divided; by default one phase trains everything."""
+        return (Phase(),)
 
     def init(self, key: Key, batch: Batch) -> Params:
         """Parameters for batches of these shapes: a nested dict of float32 arrays, empty if nothing is trained."""
@@ -158,6 +161,3 @@ class Predictor:
         """Measures of its own, each `[B]` (NaN where it does not apply), from outputs with their record."""
         del outputs, batch
         return {}
-
-
-LossFn = Callable[[Outputs, Batch], Array]

@@ -27,7 +27,7 @@ def evaluate(member: Member, params: Params, shared: Any) -> Measures:
         stacked = jax.tree.map(
             lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *(tasks[n] for n in names)
         )
-        values = jax.lax.map(lambda pair: _means(member, *pair, params, shared), (stacked, keys))
+        values = jax.lax.map(lambda pair: _means(member, pair[0], pair[1], params, shared), (stacked, keys))
         measures |= {name: jax.tree.map(lambda v, i=i: v[i], values) for i, name in enumerate(names)}
     summaries = {name: measures[where][metric] for name, (where, metric) in member.eval_task.summaries().items()}
     return {**measures, SUMMARY: summaries} if summaries else measures

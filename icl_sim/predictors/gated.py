@@ -58,7 +58,7 @@ class Gated(Predictor):
     encoder: Encoder | None = None
 
     @property
-    def phases(self) -> tuple[Phase, ...]:  # type: ignore[override]
+    def phases(self) -> tuple[Phase, ...]:
         if self.protocol == "end_to_end":
             return (Phase(),)
         return (

@@ -8,11 +8,14 @@ import functools
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 
-_S = TypeVar("_S")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_S = TypeVar("_S", bound="DataclassInstance")
 _WORDS = {
     bool: "true or false",
     int: "a whole number",

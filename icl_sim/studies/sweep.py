@@ -120,23 +120,23 @@ def _values(name: str, item: str) -> Iterable[Value]:
 
 
 def _range(name: str, item: str, first: str, last: str, stride: str | None) -> Iterable[Value]:
-    step = _number((stride or "1").strip())
-    base, ends = None, [_number(first), _number(last)]
+    base, same_kind = None, True
     powers = [power.groups() for power in map(_POWER.fullmatch, (first, last)) if power]
     if powers:
-        bases, exponents = zip(*powers, strict=True)
-        base, ends = bases[0], [int(e) for e in exponents] if bases == (bases[0],) * 2 else [None]
-    if not all(isinstance(number, int) for number in (*ends, step)) or step < 1 or ends[0] > ends[1]:
+        same_kind = len(powers) == 2 and powers[0][0] == powers[1][0]
+        base, (first, last) = powers[0][0], (powers[0][1], powers[-1][1])
+    start, stop, step = _number(first), _number(last), _number((stride or "1").strip())
+    whole = isinstance(start, int) and isinstance(stop, int) and isinstance(step, int)
+    if not (same_kind and whole and step > 0 and start <= stop):
         raise ValueError(
-            f"The sweep gives {name} the range {item!r}; a range goes upwards between whole numbers, as in "
-            f"0..4, or between "
-            "powers of one base, as in 2^6..2^20, and may end in a stride, as in 2^6..2^20:2."
+            f"The sweep gives {name} the range {item!r}; a range goes upwards between whole numbers, as in 0..4, or "
+            "between powers of one base, as in 2^6..2^20, and may end in a stride, as in 2^6..2^20:2."
         )
-    if (ends[1] - ends[0]) // step >= MAX_RANGE:
+    if (stop - start) // step >= MAX_RANGE:
         raise ValueError(
             f"The sweep gives {name} the range {item!r}; a range may stand for at most {MAX_RANGE} values."
         )
-    numbers = range(ends[0], ends[1] + 1, step)
+    numbers = range(start, stop + 1, step)
     return numbers if base is None else tuple(_number(f"{base}^{number}") for number in numbers)
 
 

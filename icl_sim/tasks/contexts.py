@@ -57,7 +57,7 @@ def context_classes(
     rank_L = jnp.sum(u_rank_L[None, :] < u_rank_L[:, None], axis=1)  # a uniform permutation
     unconditional_L = prior.draw(u_class_L)
     if law == CONDITIONAL:
-        first = first_match(u_first, prior.mass(query), length)
+        first = first_match(u_first, prior.mass(jnp.asarray(query)), length)
         forced_L, free_L = slot_L == first, slot_L > first
     else:
         matched = jnp.any(unconditional_L == query)

@@ -53,5 +53,7 @@ class Prototypes:
 
     def render(self, keys_B: Key, classes_BS: Array) -> Array:
         """Inputs `[B, S, dim]`; a row's noise is a function of its own key alone."""
+        if self.table is None:
+            raise ValueError("The prototypes have not been drawn yet; call prepare first.")
         noise_BSX = jax.vmap(lambda key: jax.random.normal(key, (classes_BS.shape[1], self.dim)))(keys_B)
         return self.table[classes_BS] + self.noise * noise_BSX
