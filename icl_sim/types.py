@@ -100,8 +100,8 @@ class Phase:
 class Task:
     """Makes sequences. A task of your own needs `sample`; the rest has defaults.
 
-    Subclasses are decorated with `setting`. A field `seed: Leaf | None = None` is filled with the study's seed where it is
-    None.
+    Subclasses are decorated with `setting`. Where a field `seed: Leaf | None = None` is left at None, a study fills in
+    its own.
     """
 
     def sample(self, key: Key, batch_size: int) -> Batch:

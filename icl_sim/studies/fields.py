@@ -8,14 +8,11 @@ import functools
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import jax
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-_S = TypeVar("_S", bound="DataclassInstance")
+_S = TypeVar("_S")
 _WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -55,7 +52,7 @@ def normalized(setting: _S, path: str) -> _S:
         old = getattr(setting, name)
         new = coerced(setting, name, old, path)
         changes[name] = normalized(new, f"{path}.{name}") if dataclasses.is_dataclass(new) else new
-    return dataclasses.replace(setting, **changes)
+    return _replace(setting, changes)
 
 
 def replaced(setting: _S, name: str, value: Any, path: str) -> _S:
@@ -68,7 +65,7 @@ def replaced(setting: _S, name: str, value: Any, path: str) -> _S:
         if not dataclasses.is_dataclass(inner):
             raise ValueError(f"{path}.{head} is {inner!r} and has no fields, so {path}.{name} does not exist.")
         value = replaced(inner, rest, value, f"{path}.{head}")
-    return dataclasses.replace(setting, **{head: coerced(setting, head, value, path)})
+    return _replace(setting, {head: coerced(setting, head, value, path)})
 
 
 def read(setting: Any, name: str) -> Any:
@@ -117,3 +114,7 @@ def _types(hint: Any) -> frozenset[type]:
         return frozenset(map(type, typing.get_args(hint)))
     kind = typing.get_origin(hint) or hint
     return frozenset({kind} if isinstance(kind, type) and kind not in (jax.Array, object, Any) else ())
+
+
+def _replace(setting: _S, changes: Mapping[str, Any]) -> _S:
+    return dataclasses.replace(typing.cast(Any, setting), **changes)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 from icl_sim.engine.group import Group, by_structure
 from icl_sim.engine.settings import Member
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import Point, Value
+from icl_sim.types import Task
 
 UNTOUCHABLE = ("sweep", "claims", "figures")  # parts of a config that hold no single values
 
@@ -89,12 +91,18 @@ def refuse_overridden(study: Study, names: Iterable[str]) -> None:
 def _member(setting: Study, predictor: str) -> Member:
     return Member(
         predictor=setting.predictors[predictor],
-        task=setting.training_task(predictor),
-        eval_task=setting.task,
+        task=_seeded(setting.training_task(predictor), setting.seed),
+        eval_task=_seeded(setting.task, setting.seed),
         training=setting.training,
         evaluation=setting.evaluation,
         seed=setting.seed,
     )
+
+
+def _seeded(task: Task, seed: int) -> Task:
+    """The task with the study's seed for its data, unless it has one of its own."""
+    names = [field.name for field in dataclasses.fields(cast(Any, task))]
+    return task.replace(seed=seed) if "seed" in names and cast(Any, task).seed is None else task
 
 
 def _full(study: Study, point: Point, names: tuple[str, ...]) -> dict[str, Value]:

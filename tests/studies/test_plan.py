@@ -93,3 +93,11 @@ def test_what_is_swept_cannot_be_overridden_too():
             refuse_overridden(swept, [name])
     with pytest.raises(ValueError, match="sweep cannot be overridden"):
         refuse_overridden(swept, ["sweep"])
+
+
+def test_the_seed_of_the_data_is_the_study_s_unless_the_task_has_its_own():
+    members = plan(study(product({"seed": [3, 4]}), predictors={"big": Transformer()})).groups[0].members
+    for seeds in (members.seed, members.task.seed, members.eval_task.seed):
+        assert list(seeds) == [3, 4]
+    fixed = plan(study(product({"seed": [3, 4]}), task=ClassMixture(seed=9))).groups[0].members
+    assert list(fixed.task.seed) == list(fixed.eval_task.seed) == [9, 9]
