@@ -12,7 +12,6 @@ STREAMS = {
     "train": 1,  # which rows a step sees
     "init": 2,  # initial parameters
     "eval": 3,  # evaluation sets
-    "drawings": 4,  # procedurally drawn inputs
 }
 
 

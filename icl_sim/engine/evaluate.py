@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from icl_sim import metrics
-from icl_sim.engine.group import structure
 from icl_sim.engine.settings import Member
+from icl_sim.engine.structure import structure
 from icl_sim.keys import stream
 from icl_sim.types import Array, Params, Predictor, Task
 
@@ -42,7 +42,10 @@ def _alike(tasks: Mapping[str, Task]) -> list[list[str]]:
 
 
 def _means(member: Member, task: Task, key: Array, params: Params, shared: Any) -> dict[str, Array]:
-    """Means of all metrics over the sequences of one evaluation set, batch by batch; NaN entries are left out."""
+    """Means of all metrics over the sequences of one evaluation set, batch by batch.
+
+    What a predictor reports as NaN (it does not apply) is left out; a prediction that is not finite makes the mean NaN.
+    """
     size = min(member.evaluation.batch_size, member.evaluation.sequences)
     task = task.prepare(shared)
 
@@ -67,6 +70,6 @@ def _measure(predictor: Predictor, params: Params, task: Task, key: Array, size:
     values = {name: jnp.where(lost_B, jnp.nan, value_B) for name, value_B in values.items()}
     sums = {name: (value_B, jnp.ones(size)) for name, value_B in values.items()}
     for name, value_B in predictor.report(outputs, batch).items():
-        applies_B = ~jnp.isnan(value_B)
+        applies_B = ~jnp.isnan(value_B) & ~lost_B
         sums[name] = (jnp.where(applies_B, value_B, 0.0), applies_B.astype(jnp.float32))
     return {name: (jnp.sum(value_B), jnp.sum(n_B)) for name, (value_B, n_B) in sums.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,12 +29,18 @@ class Program:
     def __init__(self, group: Group, mesh: Mesh):
         self._mesh, self._size = mesh, len(group)
         self._one_by_one = mesh.devices.flat[0].platform == "cpu"
-        self._members = self.place(group.members)
-        self._shared = jax.device_put(group.members.task.load(), NamedSharding(mesh, P()))
-        self._start = self._spread(lambda shared, member: initial_state(member, shared))
-        self._measure = self._spread(
+        self.members = self.place(group.members)
+        self.shared = jax.device_put(group.members.task.load(), NamedSharding(mesh, P()))
+        self._trains: dict[Phase, Callable[..., State]] = {}
+        self._start = self.spread(lambda shared, member: initial_state(member, shared))
+        self._measure = self.spread(
             lambda shared, member, state: evaluate(member, join(state.parts), shared),
         )
+
+    @property
+    def devices(self) -> list[jax.Device]:
+        """The devices that the members are spread over."""
+        return list(self._mesh.devices.flat)
 
     def place(self, tree: Any) -> Any:
         """Spreads a tree of columns `[M, ...]` over the devices, padded with copies of the last member."""
@@ -49,28 +54,30 @@ class Program:
 
     def start(self) -> State:
         """The state of all members before the first update."""
-        return self._start(self._shared, self._members)
+        return self._start(self.shared, self.members)
 
     def train(self, state: State, start: int, stop: int, phase: Phase) -> State:
         """The state after the updates `start` to `stop` (exclusive); the old state's memory is given up."""
-        bounds = np.int32(start), np.int32(stop)
-        return self.compile_train(phase)((self._shared, *bounds), self._members, state)
+        bounds = jax.device_put((np.int32(start), np.int32(stop)), NamedSharding(self._mesh, P()))
+        return self._train(phase)((self.shared, *bounds), self.members, state)
 
     def measure(self, state: State) -> Mapping[str, Mapping[str, np.ndarray]]:
         """Evaluation set -> metric -> values `[M]`."""
-        return self.fetch(self._measure(self._shared, self._members, state))
+        return self.fetch(self._measure(self.shared, self.members, state))
 
-    @functools.cache  # noqa: B019 - a program lives as long as its group is simulated
-    def compile_train(self, phase: Phase) -> Callable[..., State]:
+    def _train(self, phase: Phase) -> Callable[..., State]:
         """The jitted training function of a phase: ((shared, start, stop), members, state) -> state."""
+        if phase in self._trains:
+            return self._trains[phase]
 
         def run(everywhere: Any, member: Any, state: State) -> State:
             shared, start, stop = everywhere
             return train(member, state, shared, start, stop, phase)
 
-        return self._spread(run, donate=(2,))
+        self._trains[phase] = self.spread(run, donate=(2,))
+        return self._trains[phase]
 
-    def _spread(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    def spread(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         """Compiles function(everywhere, *of_one_member) to run for all members, `[M, ...]`, over the devices."""
 
         def on_one_device(everywhere: Any, *of_members: Any) -> Any:

@@ -6,7 +6,8 @@ import difflib
 
 import numpy as np
 
-from icl_sim.types import Leaf, Predictor, Task, setting, static
+from icl_sim.engine.structure import structure
+from icl_sim.types import Leaf, Phase, Predictor, Task, setting, static
 
 SCHEDULES = ("constant", "rsqrt")
 
@@ -96,9 +97,27 @@ class Member:
     evaluation: Evaluation
     seed: Leaf = 0
 
+    def phase_ends(self) -> list[tuple[Phase, int]]:
+        """The phases of training, each with the number of updates after which it ends."""
+        share, ends = 0.0, []
+        for phase in self.predictor.phases:
+            share += phase.share
+            ends.append((phase, round(share * self.training.steps)))
+        return [*ends[:-1], (ends[-1][0], self.training.steps)]
+
     def check(self) -> None:
         """Raises ValueError if any part is impossible."""
         for part in (self.task, self.eval_task, self.predictor, self.training, self.evaluation):
             part.check()
+        if structure(self.task) != structure(self.eval_task):
+            raise ValueError(
+                "A predictor is trained and evaluated on tasks of different structure (lengths, sizes, kinds of "
+                "inputs); only numbers such as probabilities, noise and N may differ."
+            )
+        if self.training.steps and 0 in np.diff([0, *(end for _, end in self.phase_ends())]):
+            raise ValueError(
+                f"training.steps is {self.training.steps}, too few for the {len(self.predictor.phases)} phases of the "
+                "predictor: each needs at least one step, or the next would build on untrained parts."
+            )
         if self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}; it must be a whole number from 0 to 2^32 - 1.")

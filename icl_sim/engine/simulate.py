@@ -8,14 +8,13 @@ import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from icl_sim.engine.devices import member_mesh
 from icl_sim.engine.group import Group
 from icl_sim.engine.program import Program, is_trainable
-from icl_sim.engine.step import State, phase_bounds
+from icl_sim.engine.step import State
 
 TRAINING = "training"  # the evaluation set of what training itself reports
 Measures = Mapping[tuple[str, str], np.ndarray]
@@ -30,12 +29,14 @@ class Chunk:
       measures: (evaluation set, metric) -> `[M]`, or None where this step is not an evaluation step.
       updates: model updates of this stretch, summed over members.
       seconds: that it took, with evaluation and, the first time, compilation.
+      save: whether this is the moment to save: the last one is a full chunk away, or training ends.
     """
 
     step: int
     measures: Measures | None
     updates: int
     seconds: float
+    save: bool
     _fetch_state: Callable[[], State]
 
     @property
@@ -53,51 +54,56 @@ def simulate(
     chunk_steps: int | None = None,
     chunk_seconds: float = 5.0,
 ) -> Iterator[Chunk]:
-    """Simulates a group, yielding at every evaluation step and at least after every chunk.
+    """Simulates a group, yielding at every evaluation step, where a phase ends and after every full chunk.
 
-    The numbers do not depend on the chunks, nor on where a run was cut and resumed.
+    The numbers do not depend on the chunks, nor on where a run was cut and resumed. Who saves whenever a yield says
+    so never loses more than one full chunk.
 
     Args:
       group: M members of equal structure.
       state: where to go on, from an earlier chunk; None starts afresh.
       step: the updates that `state` has behind it.
       mesh: devices along the axis `member`; by default all of this process.
-      chunk_steps: most updates between two yields; by default, as many as take about `chunk_seconds`.
+      chunk_steps: updates in a full chunk; by default, as many as take about `chunk_seconds`.
     """
     program = Program(group, mesh or member_mesh(len(group)))
     steps = group.members.training.steps if is_trainable(group) else 0
-    phases = phase_bounds(group.members.predictor, steps)
+    phases = group.members.phase_ends()
     evaluated = group.members.evaluation.steps(steps)
     started = time.perf_counter()
 
-    def chunk(updates: int) -> Chunk:
+    def chunk(updates: int, save: bool) -> Chunk:
         nonlocal state, started
         measures = None
         if step in evaluated:
             since = step - max((e for e in evaluated if e < step), default=0)
             measures = _measures(program, state, since)
-            state = dataclasses.replace(state, loss_sum=jnp.zeros_like(state.loss_sum))
+            state = dataclasses.replace(state, loss_sum=program.place(np.zeros(len(group), np.float32)))
         now = time.perf_counter()
         seconds, started = now - started, now
-        return Chunk(step, measures, updates, seconds, functools.partial(program.fetch, state))
+        return Chunk(step, measures, updates, seconds, save, functools.partial(program.fetch, state))
 
     if state is None:
         state, step = program.start(), 0
-        yield chunk(0)
+        yield chunk(0, save=steps == 0)
     else:
         state = program.place(state)
-    length = chunk_steps or 50
+    length, trained_for = chunk_steps or 50, 0.0
+    full = step + length
     while step < steps:
         phase, end = next((phase, end) for phase, end in phases if step < end)
-        stop = min(step + length, end, evaluated[bisect.bisect_right(evaluated, step)])
+        stop = min(full, end, evaluated[bisect.bisect_right(evaluated, step)])
         training_started = time.perf_counter()
         state = program.train(state, step, stop, phase)
         state.loss_sum.block_until_ready()
-        if chunk_steps is None:
-            rate = (stop - step) / (time.perf_counter() - training_started)
-            length = max(1, min(4 * length, round(rate * chunk_seconds)))
+        trained_for += time.perf_counter() - training_started
         updates, step = (stop - step) * len(group), stop
-        yield chunk(updates)
+        yield chunk(updates, save=step in (full, steps))
+        if step == full:
+            if chunk_steps is None:  # by a factor of 4 at most, since compilation and hiccups count too
+                wanted = round(length * chunk_seconds / trained_for)
+                length = min(4 * length, max(1, length // 4, wanted))
+            full, trained_for = step + length, 0.0
 
 
 def _measures(program: Program, state: State, since: int) -> Measures:

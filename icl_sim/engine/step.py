@@ -93,15 +93,6 @@ def learning_rate(training: Training, step: Leaf) -> Array:
     return rate
 
 
-def phase_bounds(predictor: Predictor, steps: int) -> list[tuple[Phase, int]]:
-    """The phases of a run of `steps` updates, each with the step at which it ends."""
-    bounds, share = [], 0.0
-    for phase in predictor.phases:
-        share += phase.share
-        bounds.append((phase, round(share * steps)))
-    return [*bounds[:-1], (bounds[-1][0], steps)]
-
-
 def split(predictor: Predictor, params: Params) -> dict[str, Params]:
     """Divides parameters into the parts that phases train separately: top-level keys, or all as one."""
     if any(phase.trains for phase in predictor.phases):

@@ -1,7 +1,8 @@
 """Running a study: plan it, simulate what is not yet done, keep rows and checkpoints in step.
 
-After every chunk its rows are written first and its checkpoint next. A crash between the two repeats a chunk,
-whose rows then replace themselves; it can never lose one.
+After every chunk, some five seconds of training, its rows are written first and its checkpoint next. A crash repeats
+the chunk that it fell into, whose rows then replace themselves; it can never lose one. Where a checkpoint alone takes
+longer than a tenth of a chunk (hundreds of megabytes of image networks), several chunks pass between two.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHECKPOINTS = "checkpoints"
-SHARE_OF_SAVING = 0.05  # of the running time, at most, goes into checkpoints
+QUICK_SAVE = 0.5  # seconds: a checkpoint that takes no longer is saved after every chunk
+SHARE_OF_SAVING = 0.1  # of the running time, at most, goes into slower ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +113,8 @@ def _run_group(planned: Plan, number: int, store: Store, progress: Progress, sto
                 store.append(group.ids, step, chunk.measures)
             progress.update(chunk, steps)
             started = time.monotonic()
-            if step > 0 and (stop.asked or step == steps or started - saved_at >= cost / SHARE_OF_SAVING):
+            affordable = cost <= QUICK_SAVE or started - saved_at >= cost / SHARE_OF_SAVING
+            if step > 0 and (stop.asked or step == steps or (chunk.save and affordable)):
                 checkpoints.save(step, chunk.state)
                 saved_at = time.monotonic()
                 cost = saved_at - started

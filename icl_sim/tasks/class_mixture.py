@@ -43,6 +43,8 @@ class ClassMixture(Task):
       relabel: shift every label by one cyclic shift inside its frequency group, inputs untouched, so that memory is
         wrong on every query and copying a matching context's label is right. 0: off; s > 0: by s (the paper: 1);
         -1: by a shift drawn freshly for every sequence, uniform over the non-zero ones.
+      unseen: draw from sequences that are set aside for evaluation: training never sees them, for no N.
+      held_out: evaluate on drawings that training never shows, where the inputs have several drawings of a class.
       query_group: 0 draws the query from P, 1 uniformly from the common classes, 2 uniformly from the rare ones.
       num_high, num_low: how many common and rare classes.
       context_length: L.
@@ -58,6 +60,8 @@ class ClassMixture(Task):
     label_noise: Leaf = 0.0
     num_sequences: Leaf = math.inf
     relabel: Leaf = 0
+    unseen: Leaf = False
+    held_out: Leaf = True
     query_group: Leaf = ANY
     seed: Leaf | None = None
     inputs: Prototypes | Glyphs | Omniglot = Prototypes()
@@ -87,9 +91,11 @@ class ClassMixture(Task):
             return self.prepare(self.load()).sample(key, batch_size)
         row_B = self._row_numbers(key, batch_size)
         finite = jnp.isfinite(self.num_sequences)
-        data_key = stream(self._seed, "data", 1 + finite.astype(jnp.uint32))
+        unseen = jnp.asarray(self.unseen, bool)
+        data_key = stream(self._seed, "data", 1 + finite.astype(jnp.uint32) + 2 * unseen.astype(jnp.uint32))
         keys_B2 = jax.vmap(lambda row: jax.random.split(jax.random.fold_in(data_key, row)))(row_B)
-        forced_query_B = jnp.where(finite & (row_B < self.num_classes), row_B.astype(jnp.int32), -1)
+        forced = finite & (jnp.asarray(self.query_group) == ANY)
+        forced_query_B = jnp.where(forced & (row_B < self.num_classes), row_B.astype(jnp.int32), -1)
         classes_BS, clean_BS, noisy_BS = jax.vmap(self._classes_and_labels)(keys_B2[:, 0], forced_query_B)
         clean_B = clean_BS[:, -1]
         label_probs_BC = (1 - self.label_noise) * jax.nn.one_hot(clean_B, self.num_classes)
@@ -113,8 +119,9 @@ class ClassMixture(Task):
 
     def evaluation_sets(self) -> Mapping[str, Task]:
         """The paper's 18 sets: {default, relevant, irrelevant context} x {any, common, rare query} x {labels as
-        trained, relabelled}, on new sequences and on held-out drawings where the inputs have drawings."""
-        base = self.replace(num_sequences=math.inf, inputs=dataclasses.replace(self.inputs, held_out=True))
+        trained, relabelled}, on sequences that training never sees."""
+        inputs = dataclasses.replace(self.inputs, held_out=self.held_out)
+        base = self.replace(num_sequences=math.inf, unseen=True, inputs=inputs)
         contexts_ = {"default": self.p_relevant, "relevant": 1.0, "irrelevant": 0.0}
         groups = {"none": ANY, "high_prob": HIGH, "low_prob": LOW}
         return {

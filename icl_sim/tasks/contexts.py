@@ -54,7 +54,11 @@ def context_classes(
     """
     length = u_class_L.shape[0]
     slot_L = jnp.arange(length)
-    rank_L = jnp.sum(u_rank_L[None, :] < u_rank_L[:, None], axis=1)  # a uniform permutation
+    # A uniform permutation: how many slots come before each, ties (one in 2^23) by slot.
+    before_LL = (u_rank_L[None, :] < u_rank_L[:, None]) | (
+        (u_rank_L[None, :] == u_rank_L[:, None]) & (slot_L[None, :] < slot_L[:, None])
+    )
+    rank_L = jnp.sum(before_LL, axis=1)
     unconditional_L = prior.draw(u_class_L)
     if law == CONDITIONAL:
         first = first_match(u_first, prior.mass(jnp.asarray(query)), length)

@@ -49,14 +49,16 @@ class Drawings:
 
     def check(self, num_classes: int) -> None:
         """Raises ValueError, in a sentence that names the value and what is allowed."""
-        if self.max_classes is not None and num_classes > self.max_classes:
-            raise ValueError(
-                f"The task has {num_classes} classes; {type(self).__name__} has {self.max_classes}."
-            )
+        self.check_structure(num_classes)
         if not (math.isfinite(self.noise) and self.noise >= 0):
             raise ValueError(f"task.inputs.noise is {self.noise}; it must be finite and at least 0.")
         if self.held_out not in (0, 1):
             raise ValueError(f"task.inputs.held_out is {self.held_out}; it must be True or False.")
+
+    def check_structure(self, num_classes: int) -> None:
+        """The part of `check` that `load` needs: it reads no leaf, so it works on traced and on stacked settings."""
+        if self.max_classes is not None and num_classes > self.max_classes:
+            raise ValueError(f"The task has {num_classes} classes; {type(self).__name__} has {self.max_classes}.")
         for field in ("drawings", "held_out_drawings"):
             numbers = getattr(self, field)
             if not (isinstance(numbers, tuple) and numbers and set(numbers) <= set(range(NUM_DRAWERS))):
@@ -83,9 +85,7 @@ class Drawings:
     def render(self, keys_B: Key, classes_BS: Array) -> Array:
         """Inputs `[B, S, size, size, 1]`; a row is a function of its own key and classes alone."""
         if self.table is None:
-            raise ValueError(
-                f"{type(self).__name__} has no images yet; call prepare(key, num_classes) first."
-            )
+            raise ValueError(f"{type(self).__name__} has no images yet; call prepare(key, num_classes) first.")
         table_CNHW = jnp.asarray(self.table)  # N drawings of each class
         white = 1.0 if table_CNHW.dtype == jnp.bool_ else 255.0
         first = jnp.where(self.held_out, len(self.drawings), 0)

@@ -33,15 +33,15 @@ class Glyphs(Drawings):
 
     glyph_seed: int = static(0)
 
-    def check(self, num_classes: int) -> None:
-        super().check(num_classes)
+    def check_structure(self, num_classes: int) -> None:
+        super().check_structure(num_classes)
         if self.size < MIN_SIZE:
             raise ValueError(f"task.inputs.size is {self.size}; glyphs need at least {MIN_SIZE} pixels.")
         if not 0 <= self.glyph_seed < 2**32:
             raise ValueError(f"task.inputs.glyph_seed is {self.glyph_seed}; it must be from 0 to 2^32 - 1.")
 
     def load(self, num_classes: int) -> np.ndarray:
-        self.check(num_classes)
+        self.check_structure(num_classes)
         return _draw(num_classes, self.size, self.drawings + self.held_out_drawings, self.glyph_seed)
 
 

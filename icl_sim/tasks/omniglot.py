@@ -138,15 +138,15 @@ class Omniglot(Drawings):
     def max_classes(self) -> int:
         return sum(split.num_classes for split in SPLITS)
 
-    def check(self, num_classes: int) -> None:
-        super().check(num_classes)
+    def check_structure(self, num_classes: int) -> None:
+        super().check_structure(num_classes)
         if not 1 <= self.size <= PAPER_SIZE:
             raise ValueError(f"task.inputs.size is {self.size}; Omniglot has 1 to {PAPER_SIZE} pixels.")
         for split in SPLITS:
             find(self.dir, split)
 
     def load(self, num_classes: int) -> np.ndarray:
-        self.check(num_classes)
+        self.check_structure(num_classes)
         folder = str(Path(self.dir).expanduser().absolute())
         return _load(folder, self.size, self.drawings + self.held_out_drawings)[:num_classes]
 

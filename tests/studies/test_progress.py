@@ -15,7 +15,7 @@ from icl_sim.studies.progress import Progress, headline_means
 
 def chunk(step, updates=0, seconds=1.0, **errors) -> Chunk:
     measures = {("summary", name): np.asarray(values) for name, values in errors.items()} or None
-    return Chunk(step, measures, updates, seconds, lambda: None)
+    return Chunk(step, measures, updates, seconds, True, lambda: None)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ the real one.
 from __future__ import annotations
 
 import errno
-import math
 import os
 import pickle
 import signal
@@ -67,7 +66,8 @@ class FakeEngine:
             self.chunks.append((group.ids[0], step))
             measures = {("summary", "icl_error"): state.copy()} if step in evaluated else None
             self.on_chunk(group.ids[0], step)
-            yield Chunk(step, measures, updates, 1e-3, lambda state=state: state)
+            save = step % CHUNK == 0 or step == steps
+            yield Chunk(step, measures, updates, 1e-3, save, lambda state=state: state)
 
     def checkpoints(self, folder):
         return FakeCheckpoints(self, folder)
@@ -102,7 +102,6 @@ def engine(monkeypatch):
     fake = FakeEngine()
     monkeypatch.setattr(runner, "simulate_group", fake.simulate)
     monkeypatch.setattr(runner, "Checkpoints", fake.checkpoints)
-    monkeypatch.setattr(runner, "SHARE_OF_SAVING", math.inf)  # a checkpoint after every chunk
     return fake
 
 
@@ -142,7 +141,7 @@ def test_what_is_finished_is_not_simulated_again(engine, expected, tmp_path):
 @pytest.mark.parametrize("step", [0, 1, 10, 12, 40])
 def test_killed_at_any_moment_a_run_goes_on_as_if_never_stopped(engine, expected, tmp_path, moment, step):
     setattr(engine, moment, raise_at(4, step, Killed()))
-    if moment == "on_chunk" or step > 0:  # nothing is saved at step 0
+    if moment == "on_chunk" or step in (10, 40):  # saved are full chunks, and the end
         with pytest.raises(Killed):
             run(STUDY, tmp_path, quiet=True)
         before = load(tmp_path)
@@ -238,10 +237,14 @@ def test_a_disk_that_is_full_for_a_checkpoint_keeps_the_rows(engine, expected, t
     pd.testing.assert_frame_equal(simulate(STUDY, tmp_path), expected)
 
 
-def test_checkpoints_take_a_small_share_of_the_time(engine, tmp_path, monkeypatch):
+def test_every_full_chunk_is_saved(engine, tmp_path):
+    run(STUDY, tmp_path, quiet=True)
+    assert engine.saves == [(member, step) for member in (0, 4) for step in range(CHUNK, STEPS + 1, CHUNK)]
+
+
+def test_slow_checkpoints_take_a_small_share_of_the_time(engine, tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(runner, "SHARE_OF_SAVING", share := 0.05)
 
     def pass_time(seconds):
         def hook(member, step):
@@ -249,10 +252,10 @@ def test_checkpoints_take_a_small_share_of_the_time(engine, tmp_path, monkeypatc
 
         return hook
 
-    engine.on_chunk, engine.on_save = pass_time(1.0), pass_time(0.1)
+    engine.on_chunk, engine.on_save = pass_time(1.0), pass_time(1.0)
     long = Study(task=STUDY.task, predictors={"a": STUDY.predictors["a"]}, training=Training(steps=2000))
     run(long, tmp_path, quiet=True)
-    assert 0.5 < 0.1 * len(engine.saves) / now[0] / share <= 1.1
+    assert 0.5 < len(engine.saves) / now[0] / runner.SHARE_OF_SAVING <= 1.1
 
 
 REAL = Study(
@@ -282,16 +285,15 @@ def test_the_real_engine_resumed_equals_the_real_engine(real, tmp_path, monkeypa
     true_simulate, seen = runner.simulate_group, []
 
     def interrupted(group, **kwargs):
-        for chunk in true_simulate(group, **kwargs):
+        for chunk in true_simulate(group, chunk_steps=5, **kwargs):
             yield chunk
             seen.append(chunk.step)
-            if len(seen) == 3:
+            if len(seen) == 4:
                 raise Killed
 
-    monkeypatch.setattr(runner, "SHARE_OF_SAVING", math.inf)
     monkeypatch.setattr(runner, "simulate_group", interrupted)
     with pytest.raises(Killed):
         run(REAL, tmp_path, quiet=True)
     assert 0 < seen[-1] < STEPS
     pd.testing.assert_frame_equal(simulate(REAL, tmp_path), real, check_exact=True)
-    assert seen[3] > seen[2]  # it went on, rather than started again
+    assert seen[3:5] == [5, 10]  # it went on, rather than started again

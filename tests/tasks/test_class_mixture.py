@@ -15,9 +15,13 @@ ALPHA = 1e-5
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _sample(task, key, batch_size):
-    """Settings are traced, so tasks of equal structure share a program."""
+def _jitted_sample(task, key, batch_size):
     return task.sample(key, batch_size)
+
+
+def _sample(task, key, batch_size):
+    """A batch. Settings are traced, so tasks of equal structure share a program; the same key twice is meant here."""
+    return _jitted_sample(task, jax.random.clone(key), batch_size)
 
 
 def _distinct_rows(batch):
@@ -83,7 +87,7 @@ def test_size_is_a_leaf_that_changes_no_program(key):
     task = ClassMixture()
     sample = jax.jit(lambda n, key: task.replace(num_sequences=n).sample(key, 4))
     for size in (64.0, 2.0**20, math.inf):
-        sample(jnp.asarray(size), key)
+        sample(jnp.asarray(size), jax.random.clone(key))
     assert sample._cache_size() == 1
 
 

@@ -1,0 +1,237 @@
+"""Measures how fast a case runs here, against what these cores can do and against a plain Python loop.
+
+    python launch/bench.py --case=icl_iwl_s0 --out=bench.json
+    python launch/bench.py --case=icl_iwl_s0 --members=8 --context_length=16 --out=bench.json
+
+Everything is measured in turns within one run, since a shared machine's speed drifts; every figure is the median over
+the rounds. Sampling and the optimiser are part of every update.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from absl import app, flags, logging  # noqa: E402
+
+CASES = ("icl_iwl_s0",)
+_CASE = flags.DEFINE_enum("case", CASES[0], CASES, "What to measure.")
+_OUT = flags.DEFINE_string("out", None, "The JSON file to write; printed all the same.")
+_MEMBERS = flags.DEFINE_integer("members", 16, "Members of the ensemble.", lower_bound=1)
+_LENGTH = flags.DEFINE_integer("context_length", 1, "Context pairs.", lower_bound=1)
+_SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of one timed stretch.", lower_bound=0.05)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed stretches of each kind.", lower_bound=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Seconds per repetition: of the clock, and of all cores of this process."""
+
+    wall: float
+    cpu: float
+
+
+def main(argv: list[str]) -> int:
+    if len(argv) > 1:
+        raise app.UsageError(f"bench takes no arguments, got {argv[1]!r}; all are flags, see --help.")
+    logging.set_verbosity(logging.WARNING)
+    out = Path(_OUT.value) if _OUT.value else None
+    if out and not out.parent.is_dir():
+        print(f"There is no folder {out.parent} to write {out.name} to.", file=sys.stderr)
+        return 1
+
+    from icl_sim.engine.devices import use_all_cores
+
+    use_all_cores()  # before anything asks for a device
+    found = measure(_MEMBERS.value, _LENGTH.value, _SECONDS.value, _ROUNDS.value)
+    text = json.dumps({"case": _CASE.value, **found}, indent=1)
+    print(text)
+    if out:
+        out.write_text(text + "\n")
+    return 0
+
+
+def measure(members: int, context_length: int, seconds: float, rounds: int) -> dict[str, Any]:
+    """All figures of one case."""
+    import jax
+
+    from icl_sim.engine.devices import member_mesh
+    from icl_sim.engine.program import Program
+
+    group = s0(members, context_length)
+    program = Program(group, member_mesh(members))
+    phase = group.members.predictor.phases[0]
+    state = jax.block_until_ready(program.start())
+    started = time.perf_counter()
+    state = jax.block_until_ready(program.train(state, 0, 1, phase))
+    compile_s = time.perf_counter() - started
+    done = 1
+
+    def train(steps: int) -> None:
+        nonlocal state, done
+        state = jax.block_until_ready(program.train(state, done, done + steps, phase))
+        done += steps
+
+    work = {"train": train, "sample": sampler(program), "loop": python_loop(group), "matmul": matmul(program.devices)}
+    counts = {name: _repetitions(run, seconds) for name, run in work.items()}
+    timings = [{name: _timed(run, counts[name]) for name, run in work.items()} for _ in range(rounds)]
+
+    def median(figure: Callable[[dict[str, Timing]], float]) -> float:
+        return statistics.median(figure(timing) for timing in timings)
+
+    flops, matmul_flops = flops_per_update(group), 2 * MATMUL_SIZE**3 * len(program.devices)
+    return {
+        "members": members,
+        "context_length": context_length,
+        "devices": [str(device) for device in program.devices],
+        "updates_per_s": median(lambda t: members / t["train"].wall),
+        "ms_per_update": median(lambda t: 1e3 * t["train"].wall / members),
+        "cpu_ms_per_update": median(lambda t: 1e3 * t["train"].cpu / members),
+        "ratio_to_python_loop": median(lambda t: members * t["loop"].wall / t["train"].wall),
+        "python_loop_updates_per_s": median(lambda t: 1 / t["loop"].wall),
+        "sampler_share": median(lambda t: t["sample"].cpu / t["train"].cpu),
+        "flops_per_update": flops,
+        "gflops": median(lambda t: 1e-9 * flops * members / t["train"].wall),
+        "peak_gflops": median(lambda t: 1e-9 * matmul_flops / t["matmul"].wall),
+        "fraction_of_peak": median(lambda t: flops * members / t["train"].wall * t["matmul"].wall / matmul_flops),
+        "compile_s": compile_s,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "rounds": rounds,
+        "steps_per_round": counts["train"],
+        "jax": jax.__version__,
+    }
+
+
+def s0(members: int, context_length: int):
+    """S0 of Chan et al. 2025 (batch 32, width 64, 2 blocks) over N = 2^6, 2^8, ..., 2^20 and seeds, as one group."""
+    from icl_sim.engine.group import by_structure
+    from icl_sim.engine.settings import Evaluation, Member, Training
+    from icl_sim.predictors import Transformer
+    from icl_sim.tasks import ClassMixture
+
+    def member(number: int) -> Member:
+        size, seed = 2.0 ** (6 + 2 * (number % 8)), number // 8
+        task = ClassMixture(num_sequences=size, context_length=context_length, seed=seed)
+        return Member(
+            predictor=Transformer(),
+            task=task,
+            eval_task=task,
+            training=Training(),
+            evaluation=Evaluation(),
+            seed=seed,
+        )
+
+    (group,) = by_structure((number, member(number)) for number in range(members))
+    return group
+
+
+def sampler(program: Any) -> Callable[[int], None]:
+    """Only the sampling of all members' batches."""
+    import jax
+    import jax.numpy as jnp
+
+    from icl_sim.keys import stream
+
+    def sample(everywhere: Any, member: Any) -> Any:
+        shared, stop = everywhere
+        task = member.task.prepare(shared)
+
+        def add(step: Any, total: Any) -> Any:
+            batch = task.sample(stream(member.seed, "train", step), member.training.batch_size)
+            return total + sum(jnp.sum(x) for x in (batch.inputs, batch.targets, batch.kinds))
+
+        return jax.lax.fori_loop(0, stop, add, jnp.zeros(()))
+
+    run = program.spread(sample)
+    return lambda steps: jax.block_until_ready(run((program.shared, jnp.int32(steps)), program.members))
+
+
+def python_loop(group: Any) -> Callable[[int], None]:
+    """What most code of the field does: one member, one dispatch a step, batches that come from the host."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+
+    from icl_sim import metrics
+    from icl_sim.keys import stream
+
+    member = jax.tree.map(lambda column: column[0], group.members)
+    sample = jax.jit(lambda step: member.task.sample(stream(member.seed, "train", step), member.training.batch_size))
+    batches = [jax.tree.map(np.asarray, sample(step)) for step in range(64)]
+    optimiser = optax.adam(float(member.training.learning_rate))
+    params = jax.jit(member.predictor.init)(stream(member.seed, "init"), batches[0])
+    state = params, jax.jit(optimiser.init)(params)
+
+    @jax.jit
+    def update(state: Any, batch: Any) -> tuple[Any, Any]:
+        params, moments = state
+        loss, gradients = jax.value_and_grad(
+            lambda params: jnp.mean(metrics.loss(member.predictor.apply(params, batch), batch))
+        )(params)
+        changes, moments = optimiser.update(gradients, moments, params)
+        return (optax.apply_updates(params, changes), moments), loss
+
+    def run(steps: int) -> None:
+        nonlocal state
+        for step in range(steps):
+            state, _ = update(state, batches[step % len(batches)])
+        jax.block_until_ready(state)
+
+    return run
+
+
+MATMUL_SIZE = 1024
+
+
+def matmul(devices: list[Any]) -> Callable[[int], None]:
+    """The best that the devices do: float32 products of square matrices, on all at once."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    matrices = [jax.device_put(np.ones((MATMUL_SIZE, MATMUL_SIZE), np.float32), device) for device in devices]
+    product = jax.jit(lambda x, n: jax.lax.fori_loop(0, n, lambda _, y: (y @ x) / MATMUL_SIZE, x))
+    return lambda n: jax.block_until_ready([product(x, jnp.int32(n)) for x in matrices])
+
+
+def flops_per_update(group: Any) -> float:
+    """Floating-point operations of one update of one member, as XLA counts them in the compiled step."""
+    import jax
+
+    from icl_sim.engine.step import initial_state, train
+
+    member = jax.tree.map(lambda column: column[0], group.members)
+    phase = member.predictor.phases[0]
+    state = jax.eval_shape(lambda member: initial_state(member, None), member)
+    # The body of a loop is counted once, so a loop of one step is one update.
+    step = jax.jit(lambda member, state: train(member, state, None, 0, 1, phase))
+    return float(step.lower(member, state).compile().cost_analysis()["flops"])
+
+
+def _repetitions(run: Callable[[int], None], seconds: float) -> int:
+    """How many repetitions take about that long; also warms up."""
+    count = 1
+    run(count)
+    while (wall := _timed(run, count).wall * count) < seconds / 4 and count < 10**6:
+        count *= 2
+    return max(1, round(count * seconds / wall))
+
+
+def _timed(run: Callable[[int], None], count: int) -> Timing:
+    wall, cpu = time.perf_counter(), time.process_time()
+    run(count)
+    return Timing((time.perf_counter() - wall) / count, (time.process_time() - cpu) / count)
+
+
+if __name__ == "__main__":
+    app.run(main)
