@@ -57,7 +57,7 @@ class Line(Predictor):
         return Outputs(values=values_BC if batch.num_classes else values_BC[:, 0])
 
     def report(self, outputs, batch):
-        """1, but for queries left of the axis, where it does not apply."""
+        """The mean first coordinate of the queries right of the axis: a fingerprint of the sequences."""
         x_B = batch.inputs[:, -1, 0]
         return {"right_of_axis": jnp.where(x_B > 0, x_B, jnp.nan)}
 
