@@ -227,7 +227,7 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
         y = take(spec.y, STEP)
         if x == y or STEP in (x, y) and not trains:
             return None
-        return _pinned(spec, rows, quantities, x=x, y=y, predictors=tuple(rows["predictor"].unique()[:1]))
+        return _pinned(spec, rows, quantities, x=x, y=y, predictors=_foremost(rows["predictor"].unique()))
     if spec.x == STEP and not trains:
         return None
     x = take(spec.x, STEP)
@@ -236,8 +236,14 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
     predictors = spec.predictors or tuple(rows["predictor"].unique())
     if lines != PREDICTOR:
         trained = rows[rows["step"] > 0]["predictor"].unique() if x == STEP else rows["predictor"].unique()
-        predictors = tuple(p for p in predictors if p in trained)[:1]
+        predictors = _foremost([p for p in predictors if p in trained])
     return _pinned(spec, rows, quantities, x=x, lines=lines, columns=columns, predictors=predictors)
+
+
+def _foremost(predictors: Iterable[str]) -> tuple[str, ...]:
+    """The predictor to show where there is room for one: the transformer, if it is there."""
+    known = list(_PREDICTORS)
+    return tuple(sorted(predictors, key=lambda name: known.index(name) if name in known else len(known)))[:1]
 
 
 def _pinned(spec: Spec, rows: pd.DataFrame, quantities: tuple[Quantity, ...], **axes: Any) -> Spec:
