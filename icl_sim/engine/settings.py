@@ -58,9 +58,9 @@ class Evaluation:
       points: how many evaluation steps, spaced evenly in log(step), beside step 0 and always including the last.
     """
 
-    sequences: int = static(1000)
+    sequences: int = static(500)
     batch_size: int = static(100)
-    points: int = static(20)
+    points: int = static(12)
 
     def check(self) -> None:
         for name in ("sequences", "batch_size", "points"):
