@@ -5,7 +5,6 @@ python launch/run.py --config=configs/icl_iwl/demo.py --workdir=out/demo
 
 import icl_sim as icl
 from configs.icl_iwl import claims, paper
-from icl_sim.predictors import Gated, InWeightMLP, KernelCopy, Transformer
 from icl_sim.tasks import ClassMixture
 
 
@@ -16,16 +15,11 @@ def get_config(arg=""):
         name="Demo: ICL emerges, then in-weight learning overwrites it",
         description=paper.S0,
         task=ClassMixture(),
-        predictors={
-            "transformer": Transformer(),
-            "gated": Gated(),
-            "in_context": KernelCopy(),
-            "in_weight": InWeightMLP(),
-        },
+        predictors={name: paper.FAMILIES["all"][name] for name in ("transformer", "gated", "in_context", "in_weight")},
         training=icl.Training(steps=2_500),
         evaluation=icl.Evaluation(sequences=400, points=10),
         sweep=icl.product({paper.N: tuple(map(float, paper.SIZES)), "seed": range(3)}),
         headline=("icl_error_low", "iwl_error_low"),
-        claims=claims.S0_CLAIMS + claims.GATE_CLAIMS,
+        claims=claims.S0_CLAIMS,
     )
     return icl.config_of(study)

@@ -14,5 +14,5 @@ def get_config(arg=""):
         axes={"task.inputs.noise": (0.0, 0.02, 0.2, 0.4)},
         quick={"task.inputs.noise": (0.0, 0.2, 0.4)},
         steps=100_000,
-        claims=claims.NOISE_CLAIMS + claims.GATE_CLAIMS,
+        claims=claims.NOISE_CLAIMS,
     )

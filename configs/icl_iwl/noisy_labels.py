@@ -3,7 +3,7 @@
 python launch/run.py --config=configs/icl_iwl/noisy_labels.py:quick --workdir=out/noisy_labels
 """
 
-from configs.icl_iwl import paper
+from configs.icl_iwl import claims, paper
 from icl_sim.tasks import ClassMixture, Prototypes
 
 
@@ -15,4 +15,5 @@ def get_config(arg=""):
         task=ClassMixture(inputs=Prototypes(noise=0.0)),
         axes={"task.label_noise": (0.001, 0.01, 0.1)},
         sizes=tuple(2**k for k in range(6, 15, 2)),
+        claims=claims.NOISY_LABELS_CLAIMS,
     )

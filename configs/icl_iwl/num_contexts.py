@@ -16,5 +16,6 @@ def get_config(arg=""):
         axes={"task.context_length": (1, 2, 4, 8, 16)},
         quick={"task.context_length": (1, 2, 4)},
         sizes=tuple(2**k for k in range(6, 15, 2)),
+        gated={"task.context_length": (1, 2, 4, 8), paper.N: paper.SIZES},
         claims=claims.NUM_CONTEXTS_CLAIMS,
     )

@@ -1,40 +1,52 @@
 """What the studies of Chan et al. 2025 share: their predictors, their training-set sizes, and three scales to run at.
 
-The part after the colon of `--config=FILE:WORDS` is a list of words, joined by commas:
+The part after the colon of `--config=FILE:WORDS` is a list of words joined by commas, at most one of each kind.
 
-    (none)      the paper's grid, seeds and steps
-    reference   the paper's grid at 3 seeds and 10,000 steps, for a table within minutes to an hour
-    quick       a thinned grid at 3 seeds and 2,000 steps, minutes on 2 cores
-    gated       the in-weight and in-context predictors and their gated mixture, instead of the transformers
-    all         both families side by side
-    alone       the transformer without its baselines
+How much of it:
+
+    paper       the paper's grid, seeds and steps; what runs without any word
+    reference   at N = 2^6, 2^8, 2^10, 2^12, 2^16 and 2^20, as far as the paper has them, 3 seeds, 10,000 steps; the
+                other axes in full; minutes to an hour on 2 cores
+    quick       at N = 2^6, 2^8, 2^10, 2^14 and 2^18, as far as the paper has them, 3 seeds, 2,000 steps; a long axis
+                thinned; minutes on 2 cores
+
+Of whom:
+
+    transformer   the transformer and its two baselines; what runs without any word
+    alone         the transformer without its baselines
+    gated         the in-weight predictor g, the in-context predictor h and their gated mixture, on the grid that the
+                  paper has for them; its steps are shared, so that two-phase training spends half of them on g and h
+                  and half on the gate
+    all           both side by side, on the grid of the transformers
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import icl_sim as icl
+from configs.icl_iwl.published import SIZES, N
 from icl_sim.predictors import Encoder, Gated, InWeightMLP, KernelCopy, Transformer
 from icl_sim.tasks import ClassMixture
 from icl_sim.types import Predictor
 
 S0 = "S0 of Chan et al. 2025: one context pair, 5 + 5 classes, p_high .9, p_relevant .9, input noise .2."
 TASK, TRAINING = ClassMixture(), icl.Training()
-N = "task.num_sequences"
-SIZES = tuple(2**k for k in range(6, 21, 2))
 
 # "Transformer" is trained at the study's own p_relevant; the paper's baselines are the same network trained without
 # irrelevant, or without relevant, contexts.
 TRANSFORMERS = {"transformer": Transformer(), "ic_baseline": Transformer(), "iw_baseline": Transformer()}
 BASELINES = {"ic_baseline": {"p_relevant": 1.0}, "iw_baseline": {"p_relevant": 0.0}}
+# The paper's h has a temperature that cannot fall to 1; "in_context_sharp" is h with one that can.
+H = KernelCopy(double_exponential=True)
 GATED = {
-    "gated": Gated(),
-    "gated_two_phase": Gated(protocol="two_phase"),
-    "in_context": KernelCopy(),
+    "gated": Gated(in_context=H),
+    "gated_two_phase": Gated(in_context=H, protocol="two_phase"),
+    "in_context": H,
+    "in_context_sharp": KernelCopy(),
     "in_weight": InWeightMLP(),
 }
 FAMILIES = {
@@ -51,34 +63,50 @@ class Scale:
 
     seeds: int | None = None
     steps: int | None = None
+    sizes: Collection[float] | None = None
     thinned: bool = False
     evaluation: icl.Evaluation = icl.Evaluation(sequences=1000, points=25)
 
 
+def _powers(*exponents: int) -> tuple[int, ...]:
+    return tuple(2**exponent for exponent in exponents)
+
+
 SCALES = {
     "paper": Scale(),
-    "reference": Scale(seeds=3, steps=10_000, evaluation=icl.Evaluation(sequences=1000, points=12)),
-    "quick": Scale(seeds=3, steps=2_000, thinned=True, evaluation=icl.Evaluation(sequences=400, points=8)),
+    "reference": Scale(
+        seeds=3, steps=10_000, sizes=_powers(6, 8, 10, 12, 16, 20), evaluation=icl.Evaluation(sequences=1000, points=12)
+    ),
+    "quick": Scale(
+        seeds=3,
+        steps=2_000,
+        sizes=_powers(6, 8, 10, 14, 18),
+        thinned=True,
+        evaluation=icl.Evaluation(sequences=400, points=8),
+    ),
 }
+KINDS: Mapping[str, Collection[str]] = {"scale": SCALES, "family": FAMILIES}
 
 
-def words(arg: str | None) -> tuple[str, str]:
-    """The scale and the family that `WORDS` asks for.
+def words(arg: str | None, kinds: Mapping[str, Collection[str]] = KINDS) -> dict[str, str]:
+    """The word of each kind that the part after the colon chooses; the first of a kind is what no word means.
 
     Raises:
-      ValueError: for a word that is neither, naming the nearest.
+      ValueError: for a word that is of no kind, naming the nearest, and for two of one kind.
     """
-    scale, family = "paper", "transformer"
-    for word in filter(None, (arg or "").split(",")):
-        if word in SCALES:
-            scale = word
-        elif word in FAMILIES:
-            family = word
-        else:
-            known = [*SCALES, *FAMILIES]
+    chosen: dict[str, str] = {}
+    for word in filter(None, (part.strip() for part in (arg or "").split(","))):
+        kind = next((kind for kind, known in kinds.items() if word in known), None)
+        if kind is None:
+            known = [known for words in kinds.values() for known in words]
             near = difflib.get_close_matches(word, known, n=1, cutoff=0)[0]
             raise ValueError(f"{word!r} is no variant; allowed: {', '.join(known)}. Did you mean {near!r}?")
-    return scale, family
+        if kind in chosen:
+            raise ValueError(
+                f"{chosen[kind]!r} and {word!r} both name a {kind}; give one of: {', '.join(kinds[kind])}."
+            )
+        chosen[kind] = word
+    return {kind: next(iter(known)) for kind, known in kinds.items()} | chosen
 
 
 def config(
@@ -89,10 +117,11 @@ def config(
     axes: Mapping[str, Sequence[Any]],
     task: ClassMixture = TASK,
     steps: int = 50_000,
-    gated_steps: int | None = None,
     seeds: int = 5,
     sizes: Sequence[float] = SIZES,
+    gated: Mapping[str, Sequence[Any]] | None = None,
     quick: Mapping[str, Sequence[Any]] | None = None,
+    scales: Mapping[str, Scale] = SCALES,
     baselines: bool = True,
     claims: Sequence[Any] = (),
     training: icl.Training = TRAINING,
@@ -103,30 +132,37 @@ def config(
     Args:
       arg: the words after the colon.
       axes: swept name -> the paper's values; N and the seeds are added.
-      steps, gated_steps, seeds, sizes: of the paper; `gated_steps` for the gated family, if they differ.
+      steps, seeds, sizes: of the paper.
+      gated: axes, N among them, that differ for the gated family.
       quick: axes that the quick scale replaces.
-      encoder: for images: turns each into a vector, trained with the rest.
+      scales: what the words for scales stand for.
       baselines: whether the transformer family holds the two baselines (not where p_relevant is swept).
+      training: a warm-up takes at most a tenth of the steps.
+      encoder: for images: turns each into a vector, trained with the rest.
     """
-    scale_name, family = words(arg)
-    scale = SCALES[scale_name]
-    predictors = {k: p for k, p in FAMILIES[family].items() if baselines or k not in BASELINES}
+    chosen = words(arg)
+    scale = scales[chosen["scale"]]
+    predictors = {k: p for k, p in FAMILIES[chosen["family"]].items() if baselines or k not in BASELINES}
     if encoder is not None:
         predictors = {k: _with_encoder(p, encoder) for k, p in predictors.items()}
+    grid = {**axes, N: sizes}
+    if chosen["family"] == "gated":
+        grid |= gated or {}
     if scale.thinned:
-        axes, sizes = {**axes, **(quick or {})}, tuple(sizes)[::2]
-    if family == "gated" and gated_steps is not None:
-        steps = gated_steps
+        grid |= quick or {}
+    if scale.sizes is not None:
+        grid[N] = tuple(size for size in grid[N] if size in scale.sizes)
     steps, seeds = scale.steps or steps, scale.seeds or seeds
+    warmup_steps = min(training.warmup_steps, steps // 10)
     study = icl.Study(
-        name=f"{name} ({scale_name}, {family})",
+        name=f"{name} ({', '.join(chosen.values())})",
         description=description,
         task=task,
         predictors=predictors,
         trained_on={k: change for k, change in BASELINES.items() if k in predictors},
-        training=dataclasses.replace(training, steps=steps),
+        training=dataclasses.replace(training, steps=steps, warmup_steps=warmup_steps),
         evaluation=scale.evaluation,
-        sweep=icl.product({**axes, N: tuple(map(float, sizes)), "seed": tuple(range(seeds))}),
+        sweep=icl.product({**grid, N: tuple(map(float, grid[N])), "seed": tuple(range(seeds))}),
         headline=("icl_error_low", "iwl_error_low"),
         claims=claims,
     )

@@ -16,5 +16,5 @@ def get_config(arg=""):
         description=paper.S0,
         axes={},
         steps=100_000,
-        claims=claims.S0_CLAIMS + claims.GATE_CLAIMS,
+        claims=claims.S0_CLAIMS,
     )
