@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from icl_sim.engine.group import by_structure, stack
+from icl_sim.engine.group import by_structure
+from icl_sim.engine.structure import stack
 from icl_sim.keys import stream
 from icl_sim.predictors import Transformer
 from icl_sim.tasks import ClassMixture, Prototypes

@@ -1,4 +1,4 @@
-"""A task and predictors that compile in a moment, members made of them, and programs compiled once per group."""
+"""A task and predictors that compile in a moment, and members made of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.engine.group import Group, stack
+from icl_sim.engine.group import Group
 from icl_sim.engine.program import Program
 from icl_sim.engine.settings import Evaluation, Member, Training
 from icl_sim.engine.simulate import Chunk, simulate
+from icl_sim.engine.structure import stack
 from icl_sim.types import CONTEXT, QUERY, Batch, Leaf, Outputs, Phase, Predictor, Task, setting, static
 
 
@@ -57,9 +58,10 @@ class Line(Predictor):
         return Outputs(values=values_BC if batch.num_classes else values_BC[:, 0])
 
     def report(self, outputs, batch):
-        """The mean first coordinate of the queries right of the axis: a fingerprint of the sequences."""
+        """First coordinates of queries right of the axis, whose mean tells the sequences; whether class 0 is said."""
         x_B = batch.inputs[:, -1, 0]
-        return {"right_of_axis": jnp.where(x_B > 0, x_B, jnp.nan)}
+        first_B = jnp.argmax(outputs.values, axis=-1) == 0 if batch.num_classes else outputs.values > 0
+        return {"right_of_axis": jnp.where(x_B > 0, x_B, jnp.nan), "says_first": first_B.astype(jnp.float32)}
 
 
 @setting
@@ -107,17 +109,6 @@ def group(*members: Member) -> Group:
     return Group(tuple(range(len(members))), stack(members))
 
 
-def compiled_once(monkeypatch) -> None:
-    """Lets all simulations of the same Group object share one compiled program."""
-    programs = {}
-
-    def program(group, mesh):
-        # The group is kept, so that its id is not given to another.
-        return programs.setdefault((id(group), mesh), (Program(group, mesh), group))[0]
-
-    monkeypatch.setattr("icl_sim.engine.simulate.Program", program)
-
-
 def run(group: Group, **kwargs) -> list[tuple[Chunk, object]]:
     """All chunks with their states, each copied when it was new."""
     return [(chunk, jax.tree.map(np.copy, chunk.state)) for chunk in simulate(group, **kwargs)]
@@ -138,3 +129,8 @@ def of_one(group: Group, number: int) -> Group:
     return dataclasses.replace(
         group, ids=(group.ids[number],), members=jax.tree.map(lambda leaf: leaf[number : number + 1], group.members)
     )
+
+
+def train_for(program: Program, steps: int):
+    """The state of a program's members, trained from the start in one phase."""
+    return program.train(program.start(), 0, steps, Phase())

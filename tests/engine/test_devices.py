@@ -1,0 +1,63 @@
+"""The devices of the machine, and members spread over eight of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from jax.sharding import AxisType
+
+from icl_sim.engine import devices
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(("members", "used"), [(1, 1), (2, 2), (3, 2), (0, 1)])
+def test_a_mesh_has_no_more_devices_than_members(members, used):
+    mesh = devices.member_mesh(members)
+    assert mesh.axis_names == ("member",) and mesh.size == used
+    assert mesh.axis_types == (AxisType.Auto,)  # under explicit axes vmapped ensembles fail
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What jax's configuration is asked for."""
+    calls = {}
+    monkeypatch.setattr(jax.config, "update", calls.__setitem__)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    return calls
+
+
+def test_every_core_becomes_a_device_of_one_thread(asked):
+    devices.use_all_cores()
+    assert asked == {"jax_num_cpu_devices": len(os.sched_getaffinity(0))}
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_multi_thread_eigen=false"
+
+
+def test_the_user_s_own_flags_stay(asked, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=true --xla_dump_to=x")
+    devices.use_all_cores(3)
+    assert asked == {"jax_num_cpu_devices": 3}
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_multi_thread_eigen=true --xla_dump_to=x"
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=5")
+    asked.clear()
+    devices.use_all_cores(3)
+    assert not asked
+
+
+def test_it_is_too_late_once_the_backend_runs():
+    assert len(jax.devices()) == 2
+    with pytest.raises(RuntimeError):
+        devices.use_all_cores(3)
+
+
+def test_a_member_on_eight_devices_equals_itself_alone():
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    script = [sys.executable, "-W", "error", "-m", "tests.engine.on_eight_devices"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=300, env=env, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["30", "Line", "16", "Transformer"]
