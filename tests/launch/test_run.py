@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-
-from icl_sim.studies.store import load
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -27,15 +23,14 @@ CONFIG = """
 
 
     def get_config(variant="quick"):
-        steps = {"quick": 40, "long": 3_000_000}
-        if variant not in steps:
-            raise ValueError(f"The variant {variant!r} does not exist; allowed: quick, long.")
+        if variant != "quick":
+            raise ValueError(f"The variant {variant!r} does not exist; allowed: quick.")
         return config_of(
             Study(
                 name="tiny",
                 task=ClassMixture(inputs=Prototypes(dim=8)),
                 predictors={"in_weight": InWeightMLP(hidden=(8,))},
-                training=Training(steps=steps[variant], batch_size=4),
+                training=Training(steps=40, batch_size=4),
                 evaluation=Evaluation(sequences=8, batch_size=8, points=4),
                 sweep=product({"task.num_sequences": [64, 256]}),
             )
@@ -87,38 +82,6 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(config, tmp_path):
     done = call(f"--config={config}", f"--workdir={tmp_path}/run", "--dry_run", "--sweep=seed=0..4")
     assert done.returncode == 0 and "10 x in_weight, 40 steps" in done.stdout
     assert not (tmp_path / "run").exists()
-
-
-def test_sigterm_saves_says_how_to_go_on_and_ends_well_and_kill_loses_no_row(config, tmp_path):
-    args = command(f"--config={config}:long", f"--workdir={tmp_path}", "--sweep=task.num_sequences=64")
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(args, env=env, **pipes) as process:
-        wait_for(lambda: list((tmp_path / "checkpoints").glob("*/[1-9]*")), process)
-        process.kill()
-        process.communicate()
-    rows = len(load(tmp_path))
-    with subprocess.Popen(args, env=env, **pipes) as process:
-        wait_for(lambda: (tmp_path / "run.lock").read_text() == str(process.pid), process)
-        time.sleep(1)
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert "goes on from here" in out and f"--workdir={tmp_path}" in out
-    assert len(load(tmp_path)) >= rows > 0
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            if condition():
-                return
-        except FileNotFoundError:
-            pass
-        time.sleep(0.05)
-    process.kill()
-    pytest.fail(f"did not get going: {process.communicate()[1][-2000:]}")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""Runs that are killed, as a user's are: what is on disk goes on, loses at most a chunk and never a row."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from icl_sim.studies.store import load
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = 10
+CONFIG = """
+    from icl_sim.engine.settings import Evaluation, Training
+    from icl_sim.predictors import InWeightMLP
+    from icl_sim.studies.codec import config_of
+    from icl_sim.studies.study import Study
+    from icl_sim.studies.sweep import product
+    from icl_sim.tasks import ClassMixture, Prototypes
+
+
+    def get_config():
+        return config_of(
+            Study(
+                name="tiny",
+                task=ClassMixture(num_high=2, num_low=2, inputs=Prototypes(dim=8)),
+                predictors={"in_weight": InWeightMLP(hidden=(8,))},
+                training=Training(steps=150_000, batch_size=4),
+                evaluation=Evaluation(sequences=8, batch_size=8, points=20),
+                sweep=product({"task.num_sequences": [64, 256]}),
+            )
+        )
+"""
+# Imports what takes long once, and then runs launch/run.py in a fork of itself for every line of arguments: a fork
+# of a process of one thread, in which jax has not touched a device, is as good as a new process.
+NURSERY = """
+    import json, os, runpy, sys
+    import flax.nnx, jax, optax
+    from icl_sim.predictors import PREDICTORS
+    from icl_sim.studies import codec, runner, sweep
+    from orbax.checkpoint.experimental import v1
+
+    assert len(os.listdir("/proc/self/task")) == 1
+    for line in sys.stdin:
+        script, log, *args = json.loads(line)
+        if (child := os.fork()) == 0:
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1), os.dup2(output, 2)
+            sys.argv = [script, *args]
+            runpy.run_path(script, run_name="__main__")
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Launcher:
+    """Starts `launch/run.py` of the study, and tells how it ended."""
+
+    def __init__(self, folder: Path):
+        self.log, self.config = folder / "log", folder / "tiny.py"
+        self.config.write_text(textwrap.dedent(CONFIG))
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OPENBLAS_NUM_THREADS": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        self.nursery = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(NURSERY)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+
+    def start(self, workdir: Path) -> int:
+        """The process id of a new run."""
+        args = (ROOT / "launch" / "run.py", self.log, f"--config={self.config}", f"--workdir={workdir}")
+        self.nursery.stdin.write(json.dumps([str(arg) for arg in args]) + "\n")
+        self.nursery.stdin.flush()
+        return int(self.nursery.stdout.readline())
+
+    def exit_code(self) -> int:
+        """Of the run started last, once it has ended."""
+        return int(self.nursery.stdout.readline())
+
+    def close(self) -> None:
+        self.nursery.communicate()
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory):
+    launcher = Launcher(tmp_path_factory.mktemp("launcher"))
+    yield launcher
+    launcher.close()
+
+
+def saved(workdir: Path) -> list[int]:
+    """Steps of the checkpoints that are whole."""
+    return sorted(int(path.name) for path in workdir.glob("checkpoints/*/*") if path.name.isdigit())
+
+
+def is_saving(workdir: Path) -> bool:
+    return any("tmp" in path.name for path in workdir.glob("checkpoints/*/*"))
+
+
+def wait_for(condition: Callable[[], bool], launcher: Launcher) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"did not get going: {launcher.log.read_text()[-2000:]}")
+        time.sleep(0.002)
+
+
+def test_killed_ten_times_and_stopped_once_a_run_ends_with_the_rows_of_an_undisturbed_one(launcher, tmp_path):
+    rng = random.Random(0)
+    whole, workdir = tmp_path / "whole", tmp_path / "killed"
+    launcher.start(whole)
+    assert launcher.exit_code() == 0, launcher.log.read_text()
+    expected = pd.read_parquet(whole / "results.parquet")
+
+    def newer_checkpoint() -> bool:
+        return bool(steps := saved(workdir)) and steps[-1] > newest
+
+    before, newest, killed_in_save = expected.head(0), 0, 0
+    for number in range(KILLS):
+        process = launcher.start(workdir)
+        wait_for(newer_checkpoint, launcher)
+        newest = saved(workdir)[-1]
+        if number % 2:
+            wait_for(lambda: is_saving(workdir), launcher)
+        else:
+            time.sleep(rng.uniform(0, 0.3))
+        os.kill(process, signal.SIGKILL)
+        assert launcher.exit_code() == -signal.SIGKILL, launcher.log.read_text()
+        killed_in_save += is_saving(workdir)
+        assert saved(workdir)[-1] >= newest  # what was saved before the kill is there after it, and so are rows
+        newest, rows = saved(workdir)[-1], load(workdir)
+        assert len(rows.merge(before)) == len(before)
+        assert len(rows.merge(expected)) == len(rows)
+        before = rows
+    assert killed_in_save >= 3
+
+    process = launcher.start(workdir)
+    wait_for(newer_checkpoint, launcher)
+    os.kill(process, signal.SIGTERM)
+    assert launcher.exit_code() == 0
+    told = launcher.log.read_text()
+    assert "Finishing this chunk" in told and "goes on from here" in told and f"--workdir={workdir}" in told
+    assert saved(workdir)[-1] < 150_000
+    assert not is_saving(workdir)  # what killed saves left behind is gone
+
+    launcher.start(workdir)
+    assert launcher.exit_code() == 0, launcher.log.read_text()
+    actual = pd.read_parquet(workdir / "results.parquet")
+    pd.testing.assert_frame_equal(actual, expected, check_exact=True)
+    assert not actual.duplicated(["member", "step", "predictor", "eval_set", "metric"]).any()
