@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from icl_sim.engine.program import state_shapes
 from icl_sim.engine.step import State
 
 KEPT = 2
+CHECKSUMS = "checksums.json"  # in every checkpoint, written last: its files and their CRC-32
 
 log = logging.getLogger("icl_sim")
 
@@ -24,12 +28,17 @@ class CheckpointError(ValueError):
 
 
 class Checkpoints:
-    """The newest checkpoints of one group, in a folder of its own. Close it, or use it in a `with` statement."""
+    """The newest checkpoints of one group, in a folder of its own. Close it, or use it in a `with` statement.
+
+    A checkpoint whose files are not what they were is named in a warning and set aside (`60.damaged`) before orbax sees
+    it, which a damaged file would keep from starting, or make fail in ways that say little.
+    """
 
     def __init__(self, folder: Path):
         from orbax.checkpoint.experimental import v1 as orbax  # heavy, and needed only by runs that are kept
 
         self._folder = Path(folder).absolute()
+        self._unreadable = [self._set_aside(step, why) for step in self._steps() if (why := _damage(step))]
         self._checkpointer = orbax.training.Checkpointer(
             self._folder,
             # The caller decides when to save; the default would skip a save while another is in flight.
@@ -46,8 +55,14 @@ class Checkpoints:
 
     def save(self, step: int, state: State) -> None:
         """Saves the state (leaves `[M, ...]`) that a group has after `step` updates."""
-        leaves = _named_leaves(state)
-        self._checkpointer.save(step, leaves, overwrite=True, custom_metadata={"crc32": _checksum(leaves)})
+        self._checkpointer.save(step, _named_leaves(state), overwrite=True)
+        checksums = self._folder / str(step) / CHECKSUMS
+        temporary = checksums.with_suffix(".tmp")
+        with open(temporary, "w") as file:
+            json.dump(_checksums(checksums.parent), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, checksums)
 
     def restore(self, group: Group) -> tuple[State, int] | None:
         """The newest intact state and its step, or None if nothing was saved.
@@ -56,18 +71,13 @@ class Checkpoints:
           CheckpointError: if there are checkpoints, but none is intact or fits the group.
         """
         shapes = state_shapes(group)
-        damaged = []
         for found in sorted(self._checkpointer.checkpoints, key=lambda c: c.step, reverse=True):
             try:
-                state = self._read(found.step, shapes)
-            except Exception as error:  # whatever a damaged file makes the reader raise
-                reason = str(error).strip().split("\n")[0][:200]
-                damaged.append(f"The checkpoint {self._folder / str(found.step)} cannot be read ({reason}).")
-                log.warning("%s", damaged[-1])
-                continue
-            return state, found.step
-        if damaged:
-            raise CheckpointError(" ".join(damaged))
+                return self._read(found.step, shapes), found.step
+            except Exception as error:  # whatever another tree than expected makes the reader raise
+                self._unreadable.append(self._told(self._folder / str(found.step), str(error)))
+        if self._unreadable:
+            raise CheckpointError(" ".join(self._unreadable))
         return None
 
     def close(self) -> None:
@@ -79,10 +89,21 @@ class Checkpoints:
         for name, shape in wanted.items():
             if leaves[name].shape != shape.shape:
                 raise ValueError(f"{name} has shape {leaves[name].shape}, the study needs {shape.shape}")
-        saved = (self._checkpointer.metadata(step).custom_metadata or {}).get("crc32")
-        if saved != _checksum(leaves):
-            raise ValueError("its checksum is wrong")
         return jax.tree.unflatten(jax.tree.structure(shapes), [leaves[name] for name in wanted])
+
+    def _steps(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob("*") if path.name.isdigit())
+
+    def _set_aside(self, path: Path, why: str) -> str:
+        aside = path.with_name(f"{path.name}.damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+        return self._told(path, why)
+
+    def _told(self, path: Path, why: str) -> str:
+        sentence = f"The checkpoint {path} cannot be read ({why.strip().splitlines()[0][:200]})."
+        log.warning("%s", sentence)
+        return sentence
 
 
 def _named_leaves(state: State) -> dict[str, Any]:
@@ -90,8 +111,23 @@ def _named_leaves(state: State) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
 
-def _checksum(leaves: dict[str, np.ndarray]) -> int:
-    total = 0
-    for name in sorted(leaves):
-        total = zlib.crc32(np.ascontiguousarray(leaves[name]).tobytes(), zlib.crc32(name.encode(), total))
-    return total
+def _checksums(checkpoint: Path) -> dict[str, int]:
+    files = (path for path in checkpoint.rglob("*") if path.is_file() and path.stem != Path(CHECKSUMS).stem)
+    return {str(path.relative_to(checkpoint)): zlib.crc32(path.read_bytes()) for path in sorted(files)}
+
+
+def _damage(checkpoint: Path) -> str:
+    """What is wrong with the files of a checkpoint; empty if they are as they were saved."""
+    try:
+        saved = json.loads((checkpoint / CHECKSUMS).read_bytes())
+    except FileNotFoundError:
+        return f"it has no {CHECKSUMS}, so that saving it did not come to its end"
+    except ValueError:
+        return f"its file {CHECKSUMS} is damaged"
+    found = _checksums(checkpoint)
+    for name in saved:
+        if name not in found:
+            return f"its file {name} is missing"
+        if found[name] != saved[name]:
+            return f"its file {name} is damaged"
+    return ""

@@ -1,0 +1,140 @@
+"""Checkpoints come back bit for bit, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from icl_sim.engine.checkpoints import CheckpointError, Checkpoints
+from tests.engine.toys import Corners, assert_same, group, measures, member, run
+
+MEMBERS = group(member(seed=0), member(seed=1))
+
+
+@pytest.fixture(scope="module")
+def chunks():
+    return run(MEMBERS, chunk_steps=20)
+
+
+@pytest.fixture(scope="module")
+def states(chunks):
+    return {chunk.step: state for chunk, state in chunks}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, states):
+    """A folder with the checkpoints of steps 20 and 60, made once and copied by tests."""
+    folder = tmp_path_factory.mktemp("saved") / "checkpoints"
+    with Checkpoints(folder) as checkpoints:
+        for step in (20, 60):
+            checkpoints.save(step, states[step])
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "checkpoints")
+
+
+def restored(folder, members=MEMBERS):
+    with Checkpoints(folder) as checkpoints:
+        return checkpoints.restore(members)
+
+
+def test_the_newest_comes_back_bit_for_bit(saved, states):
+    state, step = restored(saved)
+    assert step == 60
+    assert_same(state, states[60])
+
+
+def test_nothing_saved_is_nothing_restored(tmp_path):
+    assert restored(tmp_path / "new") is None
+
+
+def test_a_run_resumed_from_disk_equals_the_uninterrupted(folder, chunks):
+    shutil.rmtree(folder / "60")
+    state, step = restored(folder)
+    rest = run(MEMBERS, state=state, step=step, chunk_steps=7)
+    assert_same(measures(rest), {60: measures(chunks)[60]})
+    assert_same(rest[-1][1], chunks[-1][1])
+
+
+def test_two_are_kept(tmp_path, states):
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 4, 15, 20):
+            checkpoints.save(step, states[step])
+    assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [15, 20]
+
+
+def test_a_step_is_saved_again_where_it_is_reached_again(folder, states):
+    other = {"loss_sum": np.float32([7, 8])}
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(60, states[60].__class__(**{**vars(states[60]), **other}))
+    state, step = restored(folder)
+    assert step == 60 and state.loss_sum.tolist() == [7, 8]
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, lambda path: path.unlink()], ids=["flipped", "cut", "missing"])
+def test_a_damaged_file_is_noticed_and_an_older_checkpoint_used(folder, saved, states, damage, caplog):
+    """Every file in turn, whatever it holds."""
+    paths = sorted(path for path in (folder / "60").rglob("*") if path.is_file())
+    assert len(paths) > 5
+    for path in paths:
+        damage(path)
+        caplog.clear()
+        state, step = restored(folder)
+        assert step == 20
+        assert_same(state, states[20])
+        assert f"The checkpoint {folder / '60'} cannot be read" in caplog.text
+        assert "its file" in caplog.text or f"it has no {path.name}" in caplog.text
+        assert (folder / "60.damaged").is_dir()
+        shutil.copytree(saved / "60", folder / "60")
+
+
+def test_where_none_is_intact_all_are_named(folder):
+    for step in (20, 60):
+        flip(folder / str(step) / "_CHECKPOINT_METADATA")
+    with pytest.raises(CheckpointError) as error:
+        restored(folder)
+    for step in (20, 60):
+        assert f"{folder / str(step)} cannot be read (its file _CHECKPOINT_METADATA is damaged)" in str(error.value)
+
+
+def test_after_damage_the_same_step_can_be_saved_again(folder, states):
+    flip(folder / "60" / "_CHECKPOINT_METADATA")
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(60, states[60])
+    state, step = restored(folder)
+    assert step == 60
+    assert_same(state, states[60])
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (group(member(), member(), member()), r"bias.* has shape \(2, 2\), the study needs \(3, 2\)"),
+        (group(*[member(task=Corners(classes=3))] * 2), r"has shape .*, the study needs"),
+    ],
+)
+def test_a_checkpoint_of_another_study_is_named_with_what_does_not_fit(saved, other, named):
+    with pytest.raises(CheckpointError, match=named):
+        restored(saved, other)
+
+
+def test_what_killed_saves_left_behind_is_cleaned_up(folder, states):
+    whole = {path.name for path in folder.iterdir()}
+    shutil.copytree(folder / "60", folder / "80.orbax-checkpoint-tmp")
+    state, step = restored(folder)
+    assert step == 60 and {path.name for path in folder.iterdir()} == whole
