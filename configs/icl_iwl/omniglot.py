@@ -13,7 +13,7 @@ Beside the words of `paper`, two kinds more:
 
 At the paper's scale a study has 105 x 105 pixels, 100,000 steps and N = 10^4, 10^5, 10^6: a matter of GPUs.
 `reference` is that divided by ten on all sides: 160 rare characters, 10,000 steps and N = 10^3, 10^4, 10^5, so that a
-rare character is met as often, and has as many of the N sequences, as in the paper; images have 28 x 28 pixels, and the
+rare character is met as often, and has as many of the N sequences, as in the paper; images have 20 x 20 pixels, and the
 encoder is smaller.
 `quick` does a fifth of the steps of `reference`. `launch/fetch_omniglot.py --dir=DIR` gets the images.
 """
@@ -54,7 +54,7 @@ def get_config(arg=""):
             context_length=4 if sweep == "num_relevant_contexts" else 2,
             held_out=HELD_OUT[chosen["choice of drawings"]],
             relevant_law="insert",
-            inputs=Omniglot(size=28) if small else Omniglot(),
+            inputs=Omniglot(size=20) if small else Omniglot(),
         ),
         encoder=SMALL_ENCODER if small else ResidualEncoder(),
         axes=SWEEPS[sweep],

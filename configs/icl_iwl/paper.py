@@ -6,7 +6,7 @@ How much of it:
 
     paper       the paper's grid, seeds and steps; what runs without any word
     reference   at N = 2^6, 2^8, 2^10, 2^12, 2^16 and 2^20, as far as the paper has them, 3 seeds, 10,000 steps; the
-                other axes in full; minutes to an hour on 2 cores
+                other axes in full; minutes to an hour on 2 cores, the two sweeps with long contexts with `alone`
     quick       at N = 2^6, 2^8, 2^10, 2^14 and 2^18, as far as the paper has them, 3 seeds, 2,000 steps; a long axis
                 thinned; minutes on 2 cores
 
