@@ -286,13 +286,20 @@ def interval_text(verdict: Verdict) -> str:
 
 
 def to_text(verdicts: Sequence[Verdict], width: int = 110) -> str:
-    """An aligned table for terminals, undecided claims with their reason."""
+    """An aligned table for terminals of the claims that the run says anything about, decided ones in words too."""
     if not verdicts:
         return "This study makes no claims."
+    counts = ", ".join(f"{sum(v.verdict == kind for v in verdicts)} {kind}" for kind in (HOLDS, FAILS, UNDECIDED))
+    total = f"{_count(len(verdicts), 'claim')}: {counts}."
+    shown = [v for v in verdicts if v.measured is not None]
+    if len(shown) < len(verdicts):
+        total += f" Of {len(verdicts) - len(shown)} this run has no predictor or no point; verdicts.json says which."
+    if not shown:
+        return total
     heads = ("id", "verdict", "published", "measured", "interval", "seeds", "steps")
     lines = [
         (v.id, v.verdict, published_text(v), measured_text(v), interval_text(v), str(v.seeds), f"{v.steps:,}")
-        for v in verdicts
+        for v in shown
     ]
     widths = [max(len(line[i]) for line in (heads, *lines)) for i in range(len(heads))]
 
@@ -302,10 +309,9 @@ def to_text(verdicts: Sequence[Verdict], width: int = 110) -> str:
         return "  ".join(left + right)
 
     text = [row(heads), "-" * len(row(heads))]
-    for verdict, line in zip(verdicts, lines, strict=True):
-        text += [row(line), *_wrapped(verdict, width)]
-    counts = ", ".join(f"{sum(v.verdict == kind for v in verdicts)} {kind}" for kind in (HOLDS, FAILS, UNDECIDED))
-    return "\n".join([*text, "", f"{_count(len(verdicts), 'claim')}: {counts}."])
+    for verdict, line in zip(shown, lines, strict=True):
+        text += [row(line), *(_wrapped(verdict, width) if verdict.verdict != UNDECIDED else ())]
+    return "\n".join([*text, "", total])
 
 
 def _wrapped(verdict: Verdict, width: int) -> list[str]:
