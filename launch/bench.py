@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import resource
 import statistics
 import sys
@@ -45,8 +46,8 @@ def main(argv: list[str]) -> int:
         raise app.UsageError(f"bench takes no arguments, got {argv[1]!r}; all are flags, see --help.")
     logging.set_verbosity(logging.WARNING)
     out = Path(_OUT.value) if _OUT.value else None
-    if out and not out.parent.is_dir():
-        print(f"There is no folder {out.parent} to write {out.name} to.", file=sys.stderr)
+    if out and (out.is_dir() or not os.access(out.parent, os.W_OK)):
+        print(f"--out={out} cannot be written: it must name a file in a folder that exists.", file=sys.stderr)
         return 1
 
     from icl_sim.engine.devices import use_all_cores

@@ -59,10 +59,16 @@ def claims_of(config: str) -> tuple:
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file, so it holds no study.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever somebody's file raises
+        raise ValueError(f"{path} cannot be read: {type(error).__name__}: {error}.") from error
     if not hasattr(module, "get_config"):
         raise ValueError(f"{path} has no get_config, so it is no study file.")
-    return claims.check((module.get_config(variant) if variant else module.get_config()).claims)
+    config = module.get_config(variant) if variant else module.get_config()
+    if not hasattr(config, "claims"):
+        raise ValueError(f"get_config of {path} must return icl_sim.config_of(study), not a {type(config).__name__}.")
+    return claims.check(config.claims)
 
 
 if __name__ == "__main__":

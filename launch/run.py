@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging  # noqa: E402
-from ml_collections import config_flags  # noqa: E402
+from ml_collections import ConfigDict, config_flags  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The study: FILE, or FILE:VARIANT as in p_high.py:quick.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; it is made if it does not exist.")
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
 def _run() -> int:
     if _CONFIG.value is None:
         raise ValueError("Which study? Give --config=FILE, as in --config=configs/icl_iwl/p_high.py:quick.")
-    if _WORKDIR.value is None and not _DRY_RUN.value:
+    if not _WORKDIR.value and not _DRY_RUN.value:
         raise ValueError("Where to? Give --workdir=DIR, the folder that keeps the run.")
 
     from icl_sim.engine.devices import use_all_cores
@@ -55,6 +55,8 @@ def _run() -> int:
     from icl_sim.studies import codec, runner, sweep
     from icl_sim.studies.plan import plan, refuse_overridden
 
+    if not isinstance(_CONFIG.value, ConfigDict):
+        raise ValueError("get_config of the study file must return icl_sim.config_of(study).")
     study = codec.study_of(_CONFIG.value)
     study = dataclasses.replace(study, sweep=sweep.overridden(study.sweep, sweep.parse(_SWEEP.value)))
     refuse_overridden(study, config_flags.get_override_values(flags.FLAGS["config"]))
@@ -120,7 +122,15 @@ def _sentence(error: BaseException) -> str:
     if isinstance(chain[0], flags.Error) and "Traceback" not in texts[0]:
         return texts[0]
     root = chain[-1]
-    return texts[-1] if isinstance(root, ValueError) else f"{type(root).__name__}: {texts[-1]}"
+    if isinstance(root, ValueError):
+        return texts[-1]
+    if isinstance(root, SyntaxError):
+        return f"{root.filename}, line {root.lineno}, is not valid Python: {root.msg}."
+    if isinstance(root, KeyError):
+        return f"The study has no part named {texts[-1]!r}; --dry_run lists its predictors."
+    if isinstance(root, AttributeError) and "get_config" in texts[-1]:
+        return "The file of --config has no get_config, so it is no study file."
+    return f"The study file cannot be read: {type(root).__name__}: {texts[-1]}."
 
 
 if __name__ == "__main__":

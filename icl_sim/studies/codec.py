@@ -56,6 +56,9 @@ def decode(plain: Mapping[str, Any]) -> Study:
     for name in ("task", "predictors"):
         if name not in plain:
             raise ValueError(f"The study has no {name}; every study needs a task and predictors.")
+    for name in ("sweep", "headline"):
+        if name in plain and not isinstance(plain[name], tuple | list):
+            raise ValueError(f"The study's {name} is {plain[name]!r}; it must be a list.")
     parts = dict(plain)
     parts["task"] = decode_setting(plain["task"], "task", TASKS, Task)
     parts["predictors"] = {
@@ -66,6 +69,9 @@ def decode(plain: Mapping[str, Any]) -> Study:
         if name in plain:
             parts[name] = _decode_fields(plain[name], name, kind)
     if "trained_on" in plain:
+        for name, changes in plain["trained_on"].items():
+            if not isinstance(changes, Mapping):
+                raise ValueError(f"trained_on gives {name} {changes!r}; it must map fields of the task to values.")
         parts["trained_on"] = {name: _flat(changes) for name, changes in plain["trained_on"].items()}
     if "sweep" in plain:
         parts["sweep"] = Sweep(tuple(plain["sweep"]))

@@ -26,7 +26,7 @@ _WORDS = {
 def suggestion(name: str, allowed: Iterable[str]) -> str:
     """The end of an error sentence: what is allowed, and the nearest of it."""
     allowed = list(allowed)
-    near = difflib.get_close_matches(name, allowed, n=1)
+    near = difflib.get_close_matches(str(name), allowed, n=1)
     return f"allowed: {', '.join(allowed) or 'nothing'}." + (f" Did you mean {near[0]!r}?" if near else "")
 
 

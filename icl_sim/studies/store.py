@@ -138,7 +138,10 @@ def about(workdir: str | os.PathLike) -> dict[str, Any]:
     """What `study.json` says. Raises StoreError if there is none or if it is damaged."""
     path = Path(workdir) / STUDY
     try:
-        return json.loads(path.read_text())
+        told = json.loads(path.read_text())
+        if not isinstance(told, dict) or not {"config", "members"} <= set(told):
+            raise ValueError("it is not the description of a study")
+        return told
     except FileNotFoundError:
         raise StoreError(f"{workdir} holds no {STUDY}, so it is not the folder of a study's run.") from None
     except ValueError as error:
@@ -177,17 +180,23 @@ def write_atomically(path: Path, content: bytes) -> None:
 @contextlib.contextmanager
 def explained(folder: Path) -> Iterator[None]:
     """Turns what the file system refuses into a sentence about the folder."""
+    full = f"The disk of {folder} is full. What was written is intact: make room and run again."
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise StoreError(
-                f"The disk of {folder} is full. What was written is intact: make room and run again."
-            ) from error
+            raise StoreError(full) from error
         if error.errno in _READ_ONLY:
             raise StoreError(f"{folder} cannot be written to ({error.strerror}); choose another --workdir.") from error
         if error.errno in (errno.EEXIST, errno.ENOTDIR):
             raise StoreError(f"{folder} is not a folder; choose another --workdir.") from error
+        if error.errno == errno.ENOENT:
+            raise StoreError(f"{folder} cannot be made ({error.strerror}); choose another --workdir.") from error
+        raise
+    except Exception as error:
+        # Checkpoints are written by a library of its own kinds of errors.
+        if any(words in str(error) for words in ("No space left", "RESOURCE_EXHAUSTED")):
+            raise StoreError(full) from error
         raise
 
 

@@ -146,6 +146,10 @@ def _number(text: str) -> int | float | None:
         base, exponent = _number(power[1]), int(power[2])
         if base is None or abs(exponent) > 1023:
             return None
+        try:
+            float(base**exponent)
+        except ArithmeticError:  # beyond what a float holds, or 0 to a negative power
+            return None
         return base**exponent
     for kind in (int, float):
         try:

@@ -180,3 +180,10 @@ def test_plain_data_that_is_no_study_is_refused(changes, sentence):
 def test_a_study_needs_a_task():
     with pytest.raises(ValueError, match="no task"):
         codec.decode({"predictors": {}})
+
+
+@pytest.mark.parametrize("name, value", [("sweep", 3), ("headline", 3), ("trained_on", {"transformer": 5})])
+def test_parts_of_the_wrong_shape_are_refused_in_a_sentence(name, value):
+    plain = codec.encode(Study(task=ClassMixture(), predictors={"transformer": Transformer()}))
+    with pytest.raises(ValueError, match="must"):
+        codec.decode({**plain, name: value})

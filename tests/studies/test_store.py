@@ -216,3 +216,15 @@ def test_a_table_that_does_not_fit_leaves_the_old_one(tmp_path, monkeypatch):
 def test_a_read_only_folder_is_a_sentence(tmp_path, monkeypatch):
     with failing(monkeypatch, "open", errno.EROFS), pytest.raises(StoreError, match="cannot be written to"):
         opened(tmp_path)
+
+
+def test_a_full_disk_under_a_checkpoint_is_told_like_any_other(tmp_path):
+    with pytest.raises(StoreError, match="is full"), store_module.explained(tmp_path):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Error writing: No space left on device")
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "3"])
+def test_a_study_json_that_describes_no_study_is_damaged(tmp_path, content):
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(StoreError, match="damaged"):
+        about(tmp_path)

@@ -134,3 +134,9 @@ def test_a_repeated_name_and_an_endless_range_are_refused():
         parse("seed=1; seed=2")
     with pytest.raises(ValueError, match="at most 100000"):
         parse("seed=0..1000000000")
+
+
+@pytest.mark.parametrize("power", ["0.1^-1000", "0^-3", "10^1000"])
+def test_powers_beyond_what_a_number_holds_are_named(power):
+    with pytest.raises(ValueError, match="the value"):
+        parse(f"task.num_sequences={power}")
