@@ -74,6 +74,8 @@ def decode(plain: Mapping[str, Any]) -> Study:
                 raise ValueError(f"trained_on gives {name} {changes!r}; it must map fields of the task to values.")
         parts["trained_on"] = {name: _flat(changes) for name, changes in plain["trained_on"].items()}
     if "sweep" in plain:
+        if not all(isinstance(point, Mapping) for point in plain["sweep"]):
+            raise ValueError(f"The study's sweep is {plain['sweep']!r}; each of its points must map names to values.")
         parts["sweep"] = Sweep(tuple(plain["sweep"]))
     return Study(**parts)
 

@@ -99,9 +99,7 @@ def overridden(study: Study, *flags: str) -> Study:
 
     values = absl_flags.FlagValues()
     argv = ["run.py", *flags]
-    holder = config_flags.DEFINE_config_dict(
-        "config", codec.config_of(study), flag_values=values, sys_argv=argv
-    )
+    holder = config_flags.DEFINE_config_dict("config", codec.config_of(study), flag_values=values, sys_argv=argv)
     values(argv)
     return codec.study_of(holder.value)
 
@@ -182,7 +180,9 @@ def test_a_study_needs_a_task():
         codec.decode({"predictors": {}})
 
 
-@pytest.mark.parametrize("name, value", [("sweep", 3), ("headline", 3), ("trained_on", {"transformer": 5})])
+@pytest.mark.parametrize(
+    "name, value", [("sweep", 3), ("sweep", (3,)), ("headline", 3), ("trained_on", {"transformer": 5})]
+)
 def test_parts_of_the_wrong_shape_are_refused_in_a_sentence(name, value):
     plain = codec.encode(Study(task=ClassMixture(), predictors={"transformer": Transformer()}))
     with pytest.raises(ValueError, match="must"):
