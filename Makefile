@@ -24,7 +24,6 @@ help:  ## Say what there is to make.
 
 demo: $(READY)  ## Train 24 small models over the size of the training set and report what they do (minutes).
 	$(PY) launch/run.py --config=configs/icl_iwl/demo.py --workdir=out/demo
-	$(PY) launch/report.py --workdir=out/demo
 	@now=$$(date +%s); took=$$((now - $(STARTED))); \
 	printf 'The report is %s/out/demo/report.html, made in %d min %02d s.\n' '$(CURDIR)' $$((took / 60)) $$((took % 60))
 
