@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from icl_sim.predictors.networks.convolution import convolve
 from icl_sim.predictors.networks.seam import Functional, functional
 from icl_sim.types import Array, Key, Params, setting, static
 
@@ -57,7 +58,15 @@ def with_encoder(encoder: Encoder | None, params: Params, key: Key, shape: tuple
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int, rngs: nnx.Rngs) -> nnx.Conv:
-    return nnx.Conv(inputs, outputs, (size, size), strides=stride, use_bias=False, rngs=rngs)
+    return nnx.Conv(
+        inputs,
+        outputs,
+        (size, size),
+        strides=stride,
+        use_bias=False,
+        conv_general_dilated=convolve,
+        rngs=rngs,
+    )
 
 
 class Bottleneck(nnx.Module):
