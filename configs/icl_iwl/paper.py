@@ -14,6 +14,7 @@ Of whom:
 
     transformer   the transformer and its two baselines; what runs without any word
     alone         the transformer without its baselines
+    baselines     the baselines without the transformer
     gated         the in-weight predictor g, the in-context predictor h and their gated mixture, on the grid that the
                   paper has for them; its steps are shared, so that two-phase training spends half of them on g and h
                   and half on the gate
@@ -23,12 +24,12 @@ Of whom:
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import icl_sim as icl
 from configs.icl_iwl.published import SIZES, N
+from icl_sim.names import suggestion
 from icl_sim.predictors import Encoder, Gated, InWeightMLP, KernelCopy, Transformer
 from icl_sim.tasks import ClassMixture
 from icl_sim.types import Predictor
@@ -52,6 +53,7 @@ GATED = {
 FAMILIES = {
     "transformer": TRANSFORMERS,
     "alone": {"transformer": Transformer()},
+    "baselines": {name: TRANSFORMERS[name] for name in BASELINES},
     "gated": GATED,
     "all": {**TRANSFORMERS, **GATED},
 }
@@ -99,8 +101,7 @@ def words(arg: str | None, kinds: Mapping[str, Collection[str]] = KINDS) -> dict
         kind = next((kind for kind, known in kinds.items() if word in known), None)
         if kind is None:
             known = [known for words in kinds.values() for known in words]
-            near = difflib.get_close_matches(word, known, n=1, cutoff=0)[0]
-            raise ValueError(f"{word!r} is no variant; allowed: {', '.join(known)}. Did you mean {near!r}?")
+            raise ValueError(f"{word!r} is no variant; {suggestion(word, known)}")
         if kind in chosen:
             raise ValueError(
                 f"{chosen[kind]!r} and {word!r} both name a {kind}; give one of: {', '.join(kinds[kind])}."

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-
 import numpy as np
 
+from icl_sim import names
 from icl_sim.engine.structure import structure
 from icl_sim.types import Leaf, Phase, Predictor, Task, setting, static
 
 SCHEDULES = ("constant", "rsqrt")
+MAX_COUNT = 2**31 - 1  # steps travel as int32
 
 
 @setting
@@ -32,14 +32,11 @@ class Training:
 
     def check(self) -> None:
         for name, least in (("steps", 0), ("batch_size", 1)):
-            if (value := getattr(self, name)) < least:
-                raise ValueError(f"training.{name} is {value}; it must be at least {least}.")
+            if not least <= (value := getattr(self, name)) <= MAX_COUNT:
+                raise ValueError(f"training.{name} is {value}; it must be from {least} to {MAX_COUNT:,}.")
         if not self.learning_rate > 0:
             raise ValueError(f"training.learning_rate is {self.learning_rate}; it must be above 0.")
-        if self.schedule not in SCHEDULES:
-            near = difflib.get_close_matches(str(self.schedule), SCHEDULES, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"training.schedule is {self.schedule!r}; allowed: {', '.join(SCHEDULES)}.{hint}")
+        names.require("training.schedule", self.schedule, SCHEDULES)
         least = 1 if self.schedule == "rsqrt" else 0
         if not self.warmup_steps >= least:
             raise ValueError(

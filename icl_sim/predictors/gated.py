@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from icl_sim import names
 from icl_sim.predictors.in_weight import InWeightMLP, mlp
 from icl_sim.predictors.learners.kernel_copy import KernelCopy
 from icl_sim.predictors.networks.encoder import Encoder, encode, features, with_encoder
@@ -67,12 +67,7 @@ class Gated(Predictor):
         )
 
     def check(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            near = difflib.get_close_matches(self.protocol, PROTOCOLS, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"The gated mixture's protocol is {self.protocol!r}; it must be 'end_to_end' or 'two_phase' "
-                f"(did you mean {near!r}?)."
-            )
+        names.require("The gated mixture's protocol", self.protocol, PROTOCOLS)
         if self.protocol == "two_phase" and not 0 < self.parts_share < 1:
             raise ValueError(
                 f"parts_share is {self.parts_share}; it must lie between 0 and 1, ends excluded: the gate "

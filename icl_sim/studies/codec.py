@@ -18,6 +18,7 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from icl_sim.engine.settings import Evaluation, Training
+from icl_sim.names import suggestion
 from icl_sim.predictors import PREDICTORS
 from icl_sim.studies import fields
 from icl_sim.studies.study import Study
@@ -52,7 +53,7 @@ def decode(plain: Mapping[str, Any]) -> Study:
     known = [field.name for field in dataclasses.fields(Study)]
     for name in plain:
         if name not in known:
-            raise ValueError(f"A study has no field {name!r}; {fields.suggestion(name, known)}")
+            raise ValueError(f"A study has no field {name!r}; {suggestion(name, known)}")
     for name in ("task", "predictors"):
         if name not in plain:
             raise ValueError(f"The study has no {name}; every study needs a task and predictors.")
@@ -119,11 +120,11 @@ def encode_setting(setting: Any) -> dict[str, Any]:
 def decode_setting(plain: Any, path: str, registry: Mapping[str, type], protocol: type = object) -> Any:
     """Undoes `encode_setting`; errors name `path`."""
     if not isinstance(plain, Mapping) or "kind" not in plain:
-        raise ValueError(f"{path} is {plain!r}; it must name its kind, {fields.suggestion('', registry)}")
+        raise ValueError(f"{path} is {plain!r}; it must name its kind, {suggestion('', registry)}")
     kind = _class_of(plain["kind"], path, registry)
     if not issubclass(kind, protocol):
         raise ValueError(
-            f"{path}.kind is {plain['kind']!r}, which is no {protocol.__name__}; " + fields.suggestion("", registry)
+            f"{path}.kind is {plain['kind']!r}, which is no {protocol.__name__}; " + suggestion("", registry)
         )
     return _decode_fields({name: value for name, value in plain.items() if name != "kind"}, path, kind)
 
@@ -159,7 +160,7 @@ def _decode_fields(plain: Mapping[str, Any], path: str, kind: type) -> Any:
         if name not in fields.declared(kind):
             raise ValueError(
                 f"{path} ({_kind_of(kind)}) has no field {name!r}; "
-                f"{fields.suggestion(name, fields.declared(kind))} "
+                f"{suggestion(name, fields.declared(kind))} "
                 "To choose another kind, give all of it, as in "
                 f"--config.{path}=\"{{'kind': '{_kind_of(kind)}'}}\"."
             )
@@ -185,7 +186,7 @@ def _class_of(name: str, path: str, registry: Mapping[str, type]) -> type:
         return registry[name]
     module, colon, attribute = str(name).partition(":")
     if not colon:
-        raise ValueError(f"{path}.kind is {name!r}; {fields.suggestion(name, registry)}")
+        raise ValueError(f"{path}.kind is {name!r}; {suggestion(name, registry)}")
     try:
         kind = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import jax
+
+from icl_sim.names import suggestion
 
 _S = TypeVar("_S")
 _WORDS = {
@@ -21,13 +22,6 @@ _WORDS = {
     tuple: "a tuple",
     type(None): "None",
 }
-
-
-def suggestion(name: str, allowed: Iterable[str]) -> str:
-    """The end of an error sentence: what is allowed, and the nearest of it."""
-    allowed = list(allowed)
-    near = difflib.get_close_matches(str(name), allowed, n=1)
-    return f"allowed: {', '.join(allowed) or 'nothing'}." + (f" Did you mean {near[0]!r}?" if near else "")
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from icl_sim.engine.settings import Evaluation, Training
+from icl_sim.names import suggestion
 from icl_sim.studies import fields
 from icl_sim.studies.sweep import Point, Sweep, Value
 from icl_sim.types import Predictor, Task
@@ -113,7 +114,7 @@ class Study:
                 predictor, _, rest = rest.partition(".")
                 if predictor not in parts["predictors"]:
                     raise ValueError(
-                        f"{name} names no predictor of the study; " + fields.suggestion(predictor, parts["predictors"])
+                        f"{name} names no predictor of the study; " + suggestion(predictor, parts["predictors"])
                     )
                 old = parts["predictors"][predictor]
                 parts["predictors"][predictor] = fields.replaced(old, rest, value, f"predictors.{predictor}")
@@ -121,7 +122,7 @@ class Study:
                 parts[root] = fields.replaced(parts[root], rest, value, root)
             else:
                 roots = ("task.FIELD", "training.FIELD", "evaluation.FIELD", "predictors.NAME.FIELD", "seed")
-                raise ValueError(f"{name!r} is no name that a study can sweep; {fields.suggestion(name, roots)}")
+                raise ValueError(f"{name!r} is no name that a study can sweep; {suggestion(name, roots)}")
         return dataclasses.replace(self, **parts, sweep=Sweep())
 
     def _check_headline(self) -> None:
@@ -129,7 +130,7 @@ class Study:
         for name in self.headline:
             if name not in summaries:
                 raise ValueError(
-                    f"The headline measure {name!r} is no summary of the task; " + fields.suggestion(name, summaries)
+                    f"The headline measure {name!r} is no summary of the task; " + suggestion(name, summaries)
                 )
         if len(self.headline) > _MAX_HEADLINE:
             raise ValueError(
@@ -140,5 +141,5 @@ class Study:
     def _check_trained_on(self) -> None:
         for name in self.trained_on:
             if name not in self.predictors:
-                raise ValueError(f"trained_on names the predictor {name!r}; {fields.suggestion(name, self.predictors)}")
+                raise ValueError(f"trained_on names the predictor {name!r}; {suggestion(name, self.predictors)}")
             self.training_task(name)

@@ -8,7 +8,6 @@ not enough data  it straddles a bound, or there are too few seeds or steps, or t
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import os
@@ -231,9 +230,8 @@ def _at(rows: pd.DataFrame, name: str, wanted: Any, settings: Mapping[str, Any])
     fixed: Any = settings
     for part in name.split("."):
         if not isinstance(fixed, Mapping) or part not in fixed:
-            near = difflib.get_close_matches(name, curves.swept_names(rows), n=1)
-            hint = f" (nearest swept name: {near[0]})" if near else ""
-            raise _Unanswerable(f"the study has no {name}{hint}")
+            swept = ", ".join(curves.swept_names(rows))
+            raise _Unanswerable(f"the study has no {name}; it sweeps {swept or 'nothing'}")
         fixed = fixed[part]
     if not _same(fixed, wanted):
         raise _Unanswerable(f"the study ran with {name} = {fixed}, the claim is about {wanted}")

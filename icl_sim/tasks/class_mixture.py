@@ -4,13 +4,13 @@ vs. In-weight Learning", section 5.1): how often classes repeat and how often th
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
+from icl_sim import names
 from icl_sim.keys import stream
 from icl_sim.tasks import contexts
 from icl_sim.tasks.glyphs import Glyphs
@@ -174,10 +174,7 @@ class ClassMixture(Task):
             )
         if math.isfinite(size) and size > MAX_SEQUENCES:
             raise ValueError(f"task.num_sequences is {size:g}; at most {MAX_SEQUENCES} (2^24), or inf.")
-        if self.relevant_law not in contexts.LAWS:
-            near = difflib.get_close_matches(str(self.relevant_law), contexts.LAWS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"task.relevant_law is {self.relevant_law!r}; allowed: {', '.join(contexts.LAWS)}.{hint}")
+        names.require("task.relevant_law", self.relevant_law, contexts.LAWS)
         if self.query_group not in (ANY, HIGH, LOW):
             raise ValueError(f"task.query_group is {self.query_group}; allowed: 0 (any), 1 (common), 2 (rare).")
         sizes = self.num_high, self.num_low

@@ -31,8 +31,9 @@ def test_one_point_is_the_end_and_no_training_is_one_evaluation():
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        (Training(steps=-1), "training.steps is -1; it must be at least 0"),
-        (Training(batch_size=0), "training.batch_size is 0; it must be at least 1"),
+        (Training(steps=-1), "training.steps is -1; it must be from 0 to 2,147,483,647"),
+        (Training(batch_size=0), "training.batch_size is 0; it must be from 1 to 2,147,483,647"),
+        (Training(steps=2**31), "training.steps is 2147483648; it must be from 0"),
         (Training(learning_rate=0.0), "training.learning_rate is 0.0; it must be above 0"),
         (Training(learning_rate=float("nan")), "training.learning_rate is nan"),
         (Training(schedule="rsqr"), "allowed: constant, rsqrt. Did you mean 'rsqrt'?"),

@@ -51,7 +51,7 @@ def test_without_biases_twice_the_ink_is_twice_the_vector(random_params):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (dict(stem="smal"), "did you mean 'small'"),
+        (dict(stem="smal"), "Did you mean 'small'"),
         (dict(widths=(6, 8), strides=(1, 2)), r"widths are \(6, 8\)"),
         (dict(strides=(1,)), r"strides are \(1,\)"),
         (dict(blocks=0), "blocks is 0"),

@@ -74,7 +74,7 @@ def test_two_phases_train_the_parts_first_and_then_only_the_gate(make_batch, ran
 def test_refuses_a_gate_over_untrained_parts(share):
     with pytest.raises(ValueError, match="must not be trained over untrained parts"):
         Gated(protocol="two_phase", parts_share=share).check()
-    with pytest.raises(ValueError, match="did you mean 'two_phase'"):
+    with pytest.raises(ValueError, match="Did you mean 'two_phase'"):
         Gated(protocol="twophase").check()
 
 

@@ -207,7 +207,7 @@ def test_images_go_through_the_encoder(make_batch, random_params):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (dict(position="shared_sinusiod"), "did you mean 'shared_sinusoid'"),
+        (dict(position="shared_sinusiod"), "Did you mean 'shared_sinusoid'"),
         (dict(width=10, heads=4), "width 10"),
         (dict(depth=0), "depth is 0"),
         (dict(position_base=0.0), "position_base is 0.0"),

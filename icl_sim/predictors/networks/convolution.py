@@ -20,7 +20,8 @@ def convolve(x_NHWC: Array, kernel_hwIO: Array, strides: tuple[int, int], paddin
     """
 
     def as_product(x_NHWC: Array, kernel_hwIO: Array) -> Array:
-        patch_NHWP = patches(x_NHWC, kernel_hwIO.shape[:2], strides)
+        height, width = kernel_hwIO.shape[:2]
+        patch_NHWP = patches(x_NHWC, (height, width), strides)
         kernel_PO = jnp.reshape(kernel_hwIO, (-1, kernel_hwIO.shape[-1]))
         rows_RP = jnp.reshape(patch_NHWP, (-1, kernel_PO.shape[0]))
         return jnp.reshape(rows_RP @ kernel_PO, (*patch_NHWP.shape[:3], -1))

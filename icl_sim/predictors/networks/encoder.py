@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from icl_sim import names
 from icl_sim.predictors.networks.convolution import convolve
 from icl_sim.predictors.networks.seam import Functional, functional
 from icl_sim.types import Array, Key, Params, setting, static
@@ -157,12 +157,7 @@ class ResidualEncoder(Encoder):
         return self.widths[-1]
 
     def check(self) -> None:
-        if self.stem not in STEMS:
-            near = difflib.get_close_matches(self.stem, STEMS, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"The encoder's stem is {self.stem!r}; it must be one of {', '.join(STEMS)} "
-                f"(did you mean {near!r}?)."
-            )
+        names.require("The encoder's stem", self.stem, STEMS)
         if not self.widths or any(width < 4 or width % 4 for width in self.widths):
             raise ValueError(
                 f"The encoder's widths are {self.widths}; each must be a multiple of 4, and one is needed."

@@ -8,7 +8,6 @@ answer is read at the last token.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from icl_sim import names
 from icl_sim.predictors.networks.encoder import Encoder, encode, features, with_encoder
 from icl_sim.predictors.networks.seam import Functional, functional
 from icl_sim.types import Array, Batch, Key, Leaf, Outputs, Params, Predictor, setting, static
@@ -171,12 +171,7 @@ class Transformer(Predictor):
             raise ValueError(
                 f"The transformer's width {self.width} must be even and a multiple of its {self.heads} heads."
             )
-        if self.position not in POSITIONS:
-            near = difflib.get_close_matches(self.position, POSITIONS, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"The transformer's position is {self.position!r}; it must be one of {', '.join(POSITIONS)} "
-                f"(did you mean {near!r}?)."
-            )
+        names.require("The transformer's position", self.position, POSITIONS)
         if not self.position_base > 0:
             raise ValueError(f"The transformer's position_base is {self.position_base}; it must be positive.")
         if self.encoder is not None:
