@@ -32,12 +32,11 @@ def main(argv: list[str]) -> int:
 def _report(workdir: str, config: str | None) -> int:
     from icl_sim.studies import report, verdicts
 
-    run = report.read(workdir)
     claims = claims_of(config) if config else None
-    print(verdicts.to_text(report.write_verdicts(run, claims)))
     try:
-        report.write_report(workdir, claims)
+        print(verdicts.to_text(report.write_report(workdir, claims)))
     except ModuleNotFoundError as error:
+        print(verdicts.to_text(report.write_verdicts(report.read(workdir), claims)))
         print(f"No report was written: {error.name} is missing; pip install icl_sim[report].", file=sys.stderr)
         return 1
     print(f"Report: {Path(workdir) / report.REPORT}")

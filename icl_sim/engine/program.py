@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from icl_sim.engine.evaluate import evaluate
 from icl_sim.engine.group import Group
-from icl_sim.engine.step import State, initial_state, join, train
+from icl_sim.engine.step import State, initial_state, is_lost, join, train
 from icl_sim.types import Phase
 
 
@@ -36,6 +36,7 @@ class Program:
         self._measure = self.spread(
             lambda shared, member, state: evaluate(member, join(state.parts), shared),
         )
+        self._is_lost = self.spread(lambda _, state: is_lost(state))
 
     @property
     def devices(self) -> list[jax.Device]:
@@ -64,6 +65,10 @@ class Program:
     def measure(self, state: State) -> Mapping[str, Mapping[str, np.ndarray]]:
         """Evaluation set -> metric -> values `[M]`."""
         return self.fetch(self._measure(self.shared, self.members, state))
+
+    def is_lost(self, state: State) -> np.ndarray:
+        """Which members have parameters that are not finite, `[M]`."""
+        return self.fetch(self._is_lost(None, state))
 
     def _train(self, phase: Phase) -> Callable[..., State]:
         """The jitted training function of a phase: ((shared, start, stop), members, state) -> state."""

@@ -77,7 +77,7 @@ def simulate(
         measures = None
         if step in evaluated:
             since = step - max((e for e in evaluated if e < step), default=0)
-            measures = _measures(program, state, since)
+            measures = _measures(program, state, step, since)
             state = dataclasses.replace(state, loss_sum=program.place(np.zeros(len(group), np.float32)))
         now = time.perf_counter()
         seconds, started = now - started, now
@@ -106,8 +106,8 @@ def simulate(
             full, trained_for = step + length, 0.0
 
 
-def _measures(program: Program, state: State, since: int) -> Measures:
-    """Evaluates the state; `since`: how many steps its training loss was summed over."""
+def _measures(program: Program, state: State, step: int, since: int) -> Measures:
+    """Evaluates the state after `step` updates; `since`: how many of them its training loss was summed over."""
     measured = program.measure(state)
     columns = {(name, metric): column for name, metrics in measured.items() for metric, column in metrics.items()}
     if since:
@@ -116,6 +116,8 @@ def _measures(program: Program, state: State, since: int) -> Measures:
         for number, column in enumerate(program.fetch(counts).T):
             columns[TRAINING, f"{name}/{number}"] = column
     diverged_at = program.fetch(state.diverged_at)
+    # A member that the very last update has lost: the next one is the first whose loss would not be finite.
+    diverged_at = np.where((diverged_at < 0) & program.is_lost(state), step, diverged_at)
     if np.any(diverged_at >= 0):
         columns[TRAINING, "diverged_at_step"] = np.where(diverged_at >= 0, diverged_at, np.nan)
     return columns

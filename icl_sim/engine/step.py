@@ -83,6 +83,12 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
     return jax.lax.fori_loop(start, stop, update, state)
 
 
+def is_lost(state: State) -> Array:
+    """Whether any parameter is not finite."""
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state.parts)]
+    return ~jnp.all(jnp.stack(finite)) if finite else jnp.asarray(False)
+
+
 def learning_rate(training: Training, step: Leaf) -> Array:
     """The rate of update number `step` (0-based)."""
     done = jnp.asarray(step, jnp.float32) + 1

@@ -114,6 +114,7 @@ PRESETS: Mapping[str, tuple[Spec, ...]] = {
     "class_mixture": (
         Lines(name="errors", title="In-context and in-weight error", quantities=_ERRORS),
         Lines(name="steps", title="Error while training", quantities=_ERRORS, x=STEP, lines=AUTO),
+        Lines(name="gate_curves", title="Gate: share given to the in-weight part", quantities=_GATE),
         Heat(name="gate", title="Gate: share given to the in-weight part", quantities=_GATE),
         Heat(name="gate_steps", title="Gate while training", quantities=_GATE, y=STEP),
     )

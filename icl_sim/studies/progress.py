@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import sys
 import time
 import warnings
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from icl_sim.engine.simulate import Chunk
 
 SECONDS_BETWEEN_LINES = 10.0
-_SMOOTHING = 0.5  # weight of the newest chunk in the speed
+_SECONDS_OF_SPEED = 30.0  # the speed shown is that of about the last half minute
 
 
 class Progress:
@@ -30,7 +31,8 @@ class Progress:
 
     def __init__(self, updates: int, headline: Sequence[str] = (), stream: TextIO | None = None):
         self._total, self._headline, self._stream = updates, tuple(headline), stream or sys.stderr
-        self._done, self._rate, self._errors = 0, 0.0, {}
+        self._done, self._errors = 0, {}
+        self._warm, self._updates, self._seconds = False, 0.0, 0.0
         self._group, self._base, self._last_line = "", 0, -np.inf
         self._bar = None
 
@@ -57,14 +59,16 @@ class Progress:
     def begin(self, group: str, updates_before: int) -> None:
         """A group begins, with this many of the study's updates done, those of earlier runs included."""
         self._group, self._done, self._errors = group, updates_before, {}
+        self._warm, self._updates, self._seconds = False, 0.0, 0.0
         self._show(f"{group}: starting", force=True)
 
     def update(self, chunk: Chunk, steps: int) -> None:
         """A chunk of the current group is done; the group's members make `steps` updates each."""
         self._done += chunk.updates
-        if chunk.updates:
-            rate = chunk.updates / max(chunk.seconds, 1e-9)
-            self._rate = _SMOOTHING * rate + (1 - _SMOOTHING) * self._rate if self._rate else rate
+        if self._warm:
+            fade = math.exp(-chunk.seconds / _SECONDS_OF_SPEED)
+            self._updates, self._seconds = fade * self._updates + chunk.updates, fade * self._seconds + chunk.seconds
+        self._warm = self._warm or chunk.save  # up to the end of the first full chunk it is mostly compilation
         if chunk.measures is not None:
             self._errors = headline_means(chunk.measures, self._headline) or self._errors
         self._show(self.line(chunk.step, steps), force=chunk.step == steps)
@@ -72,9 +76,10 @@ class Progress:
     def line(self, step: int, steps: int) -> str:
         """What there is to say."""
         parts = [f"{self._group}, step {step:,}/{steps:,}"]
-        if self._rate:
-            left = datetime.timedelta(seconds=round((self._total - self._done) / self._rate))
-            parts += [f"{self._rate:,.0f} updates/s", f"{left} left"]
+        if self._updates and self._seconds:
+            rate = self._updates / self._seconds
+            left = datetime.timedelta(seconds=round((self._total - self._done) / rate))
+            parts += [f"{rate:,.0f} updates/s", f"{left} left"]
         return " | ".join([*parts, *(f"{name} {value:.3f}" for name, value in self._errors.items())])
 
     def note(self, text: str) -> None:

@@ -40,12 +40,14 @@ def test_axes_come_from_what_varies():
 
 def test_a_figure_that_a_single_sweep_makes_twice_is_drawn_once():
     specs = named(runs.table())
-    assert list(specs) == ["errors", "steps", "gate"] and specs["gate"].y == STEP
+    assert list(specs) == ["errors", "steps", "gate_curves", "gate"] and specs["gate"].y == STEP
 
 
 def test_a_single_run_is_shown_over_steps():
     specs = named(runs.table(sizes=(64,), seeds=(0,), predictors=("transformer",)))
     assert [spec.x for spec in specs.values()] == [STEP]
+    gated = named(runs.table(sizes=(64,), seeds=(0,), predictors=("gated",)))
+    assert {name: spec.x for name, spec in gated.items()} == {"errors": STEP, "gate_curves": STEP}
 
 
 def test_other_families_get_the_default_figures():

@@ -30,11 +30,26 @@ def test_a_line_says_step_speed_rest_and_errors():
     stream = io.StringIO()
     with Progress(1000, ("icl_error", "iwl_error_low"), stream) as progress:
         progress.begin("group 1/2 (4 members)", 200)
-        progress.update(chunk(50, updates=200, seconds=2.0, icl_error=[0.25, 0.75], iwl_error_low=[1, 1]), 100)
+        progress.update(chunk(25, updates=100, seconds=60.0), 100)
+        compiling = progress.line(25, 100)
+        progress.update(chunk(50, updates=100, seconds=1.0, icl_error=[0.25, 0.75], iwl_error_low=[1, 1]), 100)
         line = progress.line(50, 100)
+    assert compiling == "group 1/2 (4 members), step 25/100"
     assert line == (
         "group 1/2 (4 members), step 50/100 | 100 updates/s | 0:00:06 left | icl_error 0.500 | iwl_error_low 1.000"
     )
+
+
+def test_the_speed_is_that_of_late_and_of_this_group():
+    with Progress(10**6, (), io.StringIO()) as progress:
+        progress.begin("group 1/2", 0)
+        for step in range(200):
+            progress.update(chunk(step, updates=100), 1000)
+        for step in range(200, 400):
+            progress.update(chunk(step, updates=300), 1000)
+        assert "| 300 updates/s |" in progress.line(400, 1000)
+        progress.begin("group 2/2", 80_000)
+        assert "updates/s" not in progress.line(0, 1000)
 
 
 def test_the_errors_of_the_last_evaluation_stay_until_the_next():
