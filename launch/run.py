@@ -15,8 +15,9 @@ import itertools
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 # Configs import their neighbours, as in `from configs.icl_iwl.claims import CLAIMS`.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -59,7 +60,9 @@ def _run() -> int:
         raise ValueError("get_config of the study file must return icl_sim.config_of(study).")
     study = codec.study_of(_CONFIG.value)
     study = dataclasses.replace(study, sweep=sweep.overridden(study.sweep, sweep.parse(_SWEEP.value)))
-    refuse_overridden(study, config_flags.get_override_values(flags.FLAGS["config"]))
+    changes = config_flags.get_override_values(flags.FLAGS["config"])
+    refuse_overridden(study, changes)
+    study = dataclasses.replace(study, description=_described(study.description, changes, _SWEEP.value))
     if _DRY_RUN.value:
         print(plan(study).describe())
         return 0
@@ -72,6 +75,13 @@ def _run() -> int:
         print(f"All is done: {_WORKDIR.value} holds the whole study.")
     _report(_WORKDIR.value)
     return 0
+
+
+def _described(description: str, changes: Mapping[str, Any], swept: str) -> str:
+    """The description of a study with what the command line changed of it, which it might contradict."""
+    told = [f"{name} = {value}" for name, value in changes.items() if not str(name).endswith("_dir")]
+    told += [f"swept {swept.strip().rstrip(';')}"] if swept.strip() else []
+    return " ".join(filter(None, [description, f"Changed on the command line: {'; '.join(told)}." if told else ""]))
 
 
 def _report(workdir: str) -> None:

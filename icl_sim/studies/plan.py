@@ -61,7 +61,8 @@ def plan(study: Study) -> Plan:
     Raises:
       ValueError: if a member is impossible; the sentence ends with its predictor and its point.
     """
-    names = tuple(dict.fromkeys((*study.sweep.names, "seed")))
+    swept = study.sweep.names
+    names = tuple(dict.fromkeys((*swept, "seed")))
     settings = [(study.at(point), _full(study, point, names)) for point in study.sweep]
     entries: list[Entry] = []
     for predictor in sorted(study.predictors):
@@ -72,7 +73,7 @@ def plan(study: Study) -> Plan:
                 continue
             seen.add(repr(point))
             member = _member(setting, predictor)
-            _check(member, predictor, {name: point[name] for name in point if name in study.sweep.names})
+            _check(member, predictor, {name: point[name] for name in point if name in swept})
             entries.append(Entry(len(entries), predictor, {name: point.get(name) for name in names}, member))
     groups = by_structure((entry.id, entry.member) for entry in entries)
     return Plan(tuple(entries), tuple(groups))

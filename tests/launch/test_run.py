@@ -71,6 +71,8 @@ def test_a_run_its_record_and_the_same_line_again(config, tmp_path):
     assert set(table["seed"]) == {0, 1} and set(table["task.num_sequences"]) == {64}
     about = json.loads((tmp_path / "run" / "study.json").read_text())
     assert about["config"]["training"]["batch_size"] == 2 and "--sweep=seed=0..1" in about["command"]
+    changed = "Changed on the command line: training.batch_size = 2; swept seed=0..1; task.num_sequences=64."
+    assert about["description"] == changed
     assert (tmp_path / "run" / "checkpoints").is_dir()
     again = call(*line, "--sweep=seed=0..1; task.num_sequences=64")
     assert again.returncode == 0 and "All is done" in again.stdout
