@@ -20,6 +20,8 @@ class Training:
       steps: number of updates.
       batch_size: B, sequences per update.
       learning_rate: of Adam; the peak value where the schedule moves it.
+      adam_epsilon: of Adam, added to the root of the second moment. Where the loss has fallen to the resolution of
+        float32, it decides how far Adam still moves (docs/choices.md).
       schedule: `"constant"`, or `"rsqrt"`: linear warm-up over `warmup_steps`, then proportional to step^-1/2.
       warmup_steps: linear warm-up from 0; 0 for none.
     """
@@ -27,6 +29,7 @@ class Training:
     steps: int = static(10_000)
     batch_size: int = static(32)
     learning_rate: Leaf = 3e-4
+    adam_epsilon: Leaf = 1e-8
     schedule: str = static("constant")
     warmup_steps: Leaf = 0
 
@@ -36,6 +39,8 @@ class Training:
                 raise ValueError(f"training.{name} is {value}; it must be from {least} to {MAX_COUNT:,}.")
         if not self.learning_rate > 0:
             raise ValueError(f"training.learning_rate is {self.learning_rate}; it must be above 0.")
+        if not self.adam_epsilon >= 0:
+            raise ValueError(f"training.adam_epsilon is {self.adam_epsilon}; it must be at least 0.")
         names.require("training.schedule", self.schedule, SCHEDULES)
         least = 1 if self.schedule == "rsqrt" else 0
         if not self.warmup_steps >= least:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,6 @@ from icl_sim.engine.settings import Member, Training
 from icl_sim.keys import stream
 from icl_sim.types import Array, Leaf, Outputs, Params, Phase, Predictor, setting
 
-_ADAM = optax.scale_by_adam()
 _WHOLE = "all"
 
 
@@ -44,7 +43,7 @@ def initial_state(member: Member, shared: Any) -> State:
     parts = split(member.predictor, member.predictor.init(stream(member.seed, "init"), batch))
     return State(
         parts=parts,
-        moments={name: _ADAM.init(part) for name, part in parts.items()},
+        moments={name: _adam(member.training).init(part) for name, part in parts.items()},
         counts=jax.tree.map(jnp.zeros_like, dict(task.count(batch))),
         loss_sum=jnp.zeros(()),
         diverged_at=jnp.full((), -1, jnp.int32),
@@ -55,6 +54,7 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
     """Updates `start` to `stop` (exclusive), both traced: one program serves every stretch of a phase."""
     task = member.task.prepare(shared)
     trained = phase.trains or tuple(state.parts)
+    adam = _adam(member.training)
 
     def loss(parts: Mapping[str, Params], frozen: Mapping[str, Params], batch) -> Array:
         params = join({**frozen, **parts})
@@ -69,7 +69,7 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
         rate = learning_rate(member.training, step)
         parts, moments = dict(state.parts), dict(state.moments)
         for name in trained:
-            direction, moments[name] = _ADAM.update(gradients[name], state.moments[name])
+            direction, moments[name] = adam.update(gradients[name], state.moments[name])
             parts[name] = jax.tree.map(lambda p, d: p - rate * d, state.parts[name], direction)
         first_bad = ~jnp.isfinite(value) & (state.diverged_at < 0)
         return State(
@@ -81,6 +81,10 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
         )
 
     return jax.lax.fori_loop(start, stop, update, state)
+
+
+def _adam(training: Training) -> optax.GradientTransformation:
+    return optax.scale_by_adam(eps=cast(float, training.adam_epsilon))
 
 
 def is_lost(state: State) -> Array:

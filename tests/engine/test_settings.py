@@ -36,6 +36,7 @@ def test_one_point_is_the_end_and_no_training_is_one_evaluation():
         (Training(steps=2**31), "training.steps is 2147483648; it must be from 0"),
         (Training(learning_rate=0.0), "training.learning_rate is 0.0; it must be above 0"),
         (Training(learning_rate=float("nan")), "training.learning_rate is nan"),
+        (Training(adam_epsilon=-1.0), "training.adam_epsilon is -1.0; it must be at least 0"),
         (Training(schedule="rsqr"), "allowed: constant, rsqrt. Did you mean 'rsqrt'?"),
         (Training(schedule="rsqrt"), "warmup_steps is 0; with schedule 'rsqrt' it must be at least 1"),
         (Training(warmup_steps=-1), "warmup_steps is -1; with schedule 'constant' it must be at least 0"),

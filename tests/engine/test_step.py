@@ -34,15 +34,15 @@ def test_learning_rates(training, rates):
     np.testing.assert_allclose(by_program, list(rates.values()), rtol=1e-6)
 
 
-RATE, WARMUP, STEPS, SEED = 0.05, 5, 30, 3
+RATE, EPSILON, WARMUP, STEPS, SEED = 0.05, 0.01, 5, 30, 3
 
 
 @pytest.fixture(scope="module")
 def by_engine_and_by_hand():
     """The last chunk of a member among others, and (params, counts, loss of every step) by optax alone."""
     task = Corners()
-    settings = {"steps": STEPS, "learning_rate": RATE, "schedule": "rsqrt", "warmup_steps": WARMUP, "points": 1}
-    members = group(*(member(task=task, seed=seed, **settings) for seed in (1, SEED, 2)))
+    settings = {"steps": STEPS, "learning_rate": RATE, "adam_epsilon": EPSILON, "schedule": "rsqrt", "warmup_steps": WARMUP}
+    members = group(*(member(task=task, seed=seed, points=1, **settings) for seed in (1, SEED, 2)))
     *_, (chunk, state) = run(members)
 
     def loss(params, batch):
@@ -52,7 +52,7 @@ def by_engine_and_by_hand():
     def rate(count):
         return RATE * jnp.minimum((count + 1) / WARMUP, (WARMUP / (count + 1)) ** 0.5)
 
-    adam = optax.adam(rate)
+    adam = optax.adam(rate, eps=EPSILON)
 
     @jax.jit
     def update(params, moments, batch):
