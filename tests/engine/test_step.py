@@ -41,8 +41,8 @@ RATE, EPSILON, WARMUP, STEPS, SEED = 0.05, 0.01, 5, 30, 3
 def by_engine_and_by_hand():
     """The last chunk of a member among others, and (params, counts, loss of every step) by optax alone."""
     task = Corners()
-    settings = {"steps": STEPS, "learning_rate": RATE, "adam_epsilon": EPSILON, "schedule": "rsqrt", "warmup_steps": WARMUP}
-    members = group(*(member(task=task, seed=seed, points=1, **settings) for seed in (1, SEED, 2)))
+    adam = {"learning_rate": RATE, "adam_epsilon": EPSILON, "schedule": "rsqrt", "warmup_steps": WARMUP}
+    members = group(*(member(task=task, seed=seed, steps=STEPS, points=1, **adam) for seed in (1, SEED, 2)))
     *_, (chunk, state) = run(members)
 
     def loss(params, batch):
