@@ -141,9 +141,10 @@ def config(
       training: a warm-up takes at most a tenth of the steps.
       encoder: for images: turns each into a vector, trained with the rest.
     """
-    chosen = words(arg)
+    families = {name: family for name, family in FAMILIES.items() if baselines or name != "baselines"}
+    chosen = words(arg, {**KINDS, "family": families})
     scale = scales[chosen["scale"]]
-    predictors = {k: p for k, p in FAMILIES[chosen["family"]].items() if baselines or k not in BASELINES}
+    predictors = {k: p for k, p in families[chosen["family"]].items() if baselines or k not in BASELINES}
     if encoder is not None:
         predictors = {k: _with_encoder(p, encoder) for k, p in predictors.items()}
     grid = {**axes, N: sizes}
