@@ -1,36 +1,102 @@
-"""Collects finished runs into one page of tables, with the command of each run and its verdicts.
+"""Collects runs into a folder of pages: one with the tables and figures of each run, and an index of all.
 
-python launch/reference.py --out=docs/reference.md --head=docs/reference_head.md out/s0 out/p_high
+    python launch/reference.py --out=docs/reference --head=docs/reference_head.md out/s0:errors,steps out/p_high
+
+After the colon stand the figures to show, by the names that they have in the run's folder; without it, the first.
 """
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
-_OUT = flags.DEFINE_string("out", None, "The Markdown file to write.", required=True)
-_HEAD = flags.DEFINE_string("head", None, "A file whose text comes first.")
+if TYPE_CHECKING:
+    from icl_sim.studies.report import Run
+    from icl_sim.studies.verdicts import Verdict
+
+_OUT = flags.DEFINE_string("out", None, "The folder to write to; it is made if it does not exist.", required=True)
+_HEAD = flags.DEFINE_string("head", None, "A file whose text comes first in the index.")
+INDEX = "README.md"
 
 
 def main(argv: list[str]) -> int:
-    from icl_sim.studies import report, summary
-    from icl_sim.studies.store import write_atomically
+    from icl_sim.studies.store import explained, write_atomically
 
     try:
         if len(argv) < 2:
             raise ValueError("Which runs? Name the folders that launch/run.py wrote to.")
-        runs = [report.read(folder) for folder in argv[1:]]
-        sections = [summary.to_markdown(run, report.write_verdicts(run)) for run in runs]
+        out = Path(_OUT.value)
         head = Path(_HEAD.value).read_text() if _HEAD.value else "# Reference results\n"
-        write_atomically(Path(_OUT.value), "\n".join([head, *sections]).encode())
+        with explained(out):
+            out.mkdir(parents=True, exist_ok=True)
+            lines = [page(argument, out) for argument in argv[1:]]
+            write_atomically(out / INDEX, f"{head.rstrip()}\n\n{index(lines)}\n".encode())
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{len(runs)} runs in {_OUT.value}.")
+    print(f"{len(lines)} runs in {out}.")
     return 0
 
 
+def page(argument: str, out: Path) -> tuple[str, str, str, str]:
+    """Writes the page of the run FOLDER or FOLDER:FIGURE,FIGURE; returns its line of the index."""
+    from icl_sim.studies import report, summary
+    from icl_sim.studies.store import write_atomically
+
+    folder, _, wanted = argument.partition(":")
+    run = report.read(folder)
+    found = report.write_report(folder)
+    name = Path(folder).name
+    images = [_image(run, figure, out, name) for figure in _figures(run, wanted)]
+    text = summary.to_markdown(run, found, images, level=1)
+    write_atomically(out / f"{name}.md", text.encode())
+    return f"[{run.config['name']}]({name}.md)", summary.size(run), summary.counted(found), _notable(found)
+
+
+def index(lines: Sequence[tuple[str, str, str, str]]) -> str:
+    """The runs as a table."""
+    heads = ("run", "what stands behind it", "claims", "that fail")
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ("---",) * len(heads), *lines))
+
+
+def _notable(found: Sequence[Verdict]) -> str:
+    from icl_sim.studies.verdicts import FAILS
+
+    return ", ".join(verdict.id for verdict in found if verdict.verdict == FAILS)
+
+
+def _figures(run: Run, wanted: str) -> list[str]:
+    """Names of the figures to show. Raises ValueError for one that the run does not have."""
+    from icl_sim import names
+    from icl_sim.studies import figures, report
+
+    own = figures.from_json(run.about["figures"] if "figures" in run.about else [])
+    drawn = [spec.name for spec in figures.chosen(own, run.task_kind, run.table)]
+    chosen = [name for name in wanted.split(",") if name] or drawn[:1]
+    for name in chosen:
+        names.require(f"A figure of {run.folder / report.FIGURES}", name, drawn)
+    return chosen
+
+
+def _image(run: Run, figure: str, out: Path, name: str) -> str:
+    """Copies a figure with a palette of 64 colours, a third of the bytes; returns its path as the page sees it."""
+    from PIL import Image
+
+    from icl_sim.studies import report
+    from icl_sim.studies.store import write_atomically
+
+    packed = io.BytesIO()
+    with Image.open(run.folder / report.FIGURES / f"{figure}.png") as image:
+        image.convert("RGB").quantize(64).save(packed, "PNG", optimize=True)
+    path = f"{name}_{figure}.png"
+    write_atomically(out / path, packed.getvalue())
+    return path
+
+
 if __name__ == "__main__":
-    app.run(main)
+    app.run(lambda argv: sys.exit(main(argv)))

@@ -40,6 +40,7 @@ PUBLISHED = {
     "task.inputs.size": 105,
     "training.batch_size": 32,
     "training.learning_rate": 3e-4,
+    "training.adam_epsilon": 1e-8,
     "training.schedule": "rsqrt",
     "training.warmup_steps": 4000,
 }

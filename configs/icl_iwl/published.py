@@ -38,6 +38,7 @@ S0: Mapping = {
     NUM_LOW: 5,
     "training.batch_size": 32,
     "training.learning_rate": 3e-4,
+    "training.adam_epsilon": 1e-8,
     "training.schedule": "constant",
     "training.warmup_steps": 0,
 }

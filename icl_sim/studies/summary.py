@@ -1,72 +1,137 @@
-"""A run in tables of text: means and intervals over seeds, and the verdicts, as Markdown."""
+"""A run in tables of text: means and intervals over seeds beside published numbers, and the verdicts, as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from icl_sim.studies import curves, figures
+from icl_sim.studies import claims as claims_module
+from icl_sim.studies import curves, figures, verdicts
+from icl_sim.studies.claims import Value
 from icl_sim.studies.figures import Quantity
+from icl_sim.studies.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from icl_sim.studies.report import Run
-    from icl_sim.studies.verdicts import Verdict
+
+_MARKS = {HOLDS: " ✓", FAILS: " ✗", UNDECIDED: ""}
 
 
-def to_markdown(run: Run, verdicts: Sequence[Verdict]) -> str:
-    """The section of a run: how it was made, its errors at the checkpoint of each seed, the verdicts."""
-    parts = [f"## {run.config['name']}", _made_by(run), _errors(run)]
-    if verdicts:
-        parts.append(_verdicts(verdicts))
-    return "\n\n".join(parts) + "\n"
+@dataclasses.dataclass(frozen=True)
+class _Published:
+    """A published number at one point, and what became of the claim that it holds here."""
+
+    value: Value
+    number: float
+    verdict: Verdict
+
+
+def to_markdown(run: Run, found: Sequence[Verdict], images: Sequence[str] = (), level: int = 2) -> str:
+    """The section of a run: how it was made, its errors at the checkpoint of each seed, the verdicts.
+
+    Args:
+      found: what became of the run's claims. A claim about one number stands in the tables, below what was measured.
+      images: paths of figures, as the page that holds the section sees them.
+      level: of the heading.
+    """
+    published = _published(run, found)
+    in_tables = {entry.verdict.id for entry in published}
+    stated = [verdict for verdict in found if verdict.id not in in_tables]
+    parts = [f"{'#' * level} {run.config['name']}", _made_by(run)]
+    parts += [f"![{run.config['name']}]({image})" for image in images]
+    parts += [_errors(run, published), _verdicts(found, stated)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def counted(found: Sequence[Verdict]) -> str:
+    """How many claims hold, fail and stay open."""
+    holds, fails = (sum(verdict.verdict == kind for verdict in found) for kind in (HOLDS, FAILS))
+    measured = sum(verdict.verdict == UNDECIDED and verdict.measured is not None for verdict in found)
+    return f"{holds} hold, {fails} fail, {measured} measured but open"
+
+
+def size(run: Run) -> str:
+    """How much stands behind the numbers."""
+    table = run.table
+    steps, seeds, members = int(table["step"].max()), table["seed"].nunique(), table["member"].nunique()
+    return f"{members:,} members, {seeds} seed{'s' if seeds > 1 else ''}, {steps:,} steps"
+
+
+def _published(run: Run, found: Sequence[Verdict]) -> list[_Published]:
+    """The claims about one number at one point that this run measures."""
+    claims = claims_module.from_json(run.about["claims"] if "claims" in run.about else [])
+    measures = {claim.id: claim.measure for claim in claims}
+    entries = []
+    for verdict in found:
+        measure, number = measures.get(verdict.id), verdict.published
+        if isinstance(measure, Value) and isinstance(number, float) and verdict.measured is not None:
+            entries.append(_Published(measure, number, verdict))
+    return entries
 
 
 def _made_by(run: Run) -> str:
-    table = run.table
-    steps, seeds, members = int(table["step"].max()), table["seed"].nunique(), table["member"].nunique()
     return (
         f"    {run.about['command']}\n\n"
-        f"{run.config['description']} {members} members, {seeds} seeds, {steps:,} steps, jax "
-        f"{run.about['versions']['jax']}. Mean ± half of the 95 % t-interval over seeds, each seed at its evaluation "
-        "step of the lowest loss on the training set."
+        f"{run.config['description']} {size(run)}, jax {run.about['versions']['jax']}. Mean ± half of the 95 % "
+        "t-interval over seeds, each seed at its evaluation step of the lowest loss on the training set. Below it the "
+        "published number, where there is one: ✓ if the interval lies within the tolerance of it, ✗ if it lies "
+        "outside, no mark if it straddles the bound or seeds or steps are too few to say."
     )
 
 
-def _errors(run: Run) -> str:
+def _errors(run: Run, published: Sequence[_Published]) -> str:
     """One table per predictor and value of what is swept beside the column axis."""
-    chosen = curves.select(run.table)
-    quantities = [(q.metric, q.eval_set) for q in _quantities(run)]
-    chosen = curves.pick(chosen, quantities)
+    quantities = _quantities(run)
+    chosen = curves.pick(curves.select(run.table), [(q.metric, q.eval_set) for q in quantities])
     names = [name for name in curves.swept_names(chosen) if chosen[name].nunique() > 1]
     across, beside = (names[0], names[1:]) if names else ("step", [])
     tables = []
     for (predictor, *values), rows in chosen.groupby(["predictor", *beside], dropna=False):
-        given = [f"{name} = {figures.number(value)}" for name, value in zip(beside, values, strict=True)]
-        title = ", ".join([f"**{predictor}**", *given])
-        tables.append(f"{title}\n\n{_table(rows, across, [metric for metric, _ in quantities])}")
+        at = dict(zip(beside, values, strict=True))
+        title = ", ".join([f"**{predictor}**", *(f"{name} = {figures.number(value)}" for name, value in at.items())])
+        mine = [entry for entry in published if entry.value.predictor == predictor and _is_at(entry, at)]
+        tables.append(f"{title}\n\n{_table(rows, across, quantities, mine)}")
     return "\n\n".join(tables)
 
 
+def _is_at(entry: _Published, point: Mapping[str, Any]) -> bool:
+    """Whether the point has the values that the claim pins, of the names that both know."""
+    where = entry.value.where
+    return all(verdicts.same(where[name], value) for name, value in point.items() if name in where)
+
+
 def _quantities(run: Run) -> tuple[Quantity, ...]:
-    """What the first figure shows, then the other headline numbers."""
-    first, *_ = figures.chosen((), run.task_kind, run.table)
-    return tuple(
-        dict.fromkeys(
-            (*(Quantity(q.metric, q.eval_set) for q in first.quantities), *figures.headlines(run.table, most=99))
-        )
-    )
+    """What the figures show, then the other headline numbers."""
+    specs = figures.chosen((), run.task_kind, run.table)
+    shown = [Quantity(q.metric, q.eval_set) for spec in specs for q in spec.quantities]
+    return tuple(dict.fromkeys((*shown, *figures.headlines(run.table, most=99))))
 
 
-def _table(rows: pd.DataFrame, across: str, metrics: Sequence[str]) -> str:
+def _table(rows: pd.DataFrame, across: str, quantities: Sequence[Quantity], published: Sequence[_Published]) -> str:
     columns = sorted(rows[across].unique())
     lines = [[across, *(figures.number(column) for column in columns)], ["---"] * (len(columns) + 1)]
-    for metric in metrics:
-        mine = rows[rows["metric"] == metric]
+    for quantity in quantities:
+        mine = curves.pick(rows, [(quantity.metric, quantity.eval_set)])
+        if mine.empty:
+            continue
         cells = [curves.summarize(mine[mine[across] == column]["value"].to_numpy()) for column in columns]
-        lines.append([metric, *(_cell(cell) for cell in cells)])
+        name = quantity.metric if quantity.eval_set == "summary" else f"{quantity.metric}, {quantity.eval_set}"
+        lines.append([name, *(_cell(cell) for cell in cells)])
+        lines += _published_line(quantity, across, columns, published)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _published_line(
+    quantity: Quantity, across: str, columns: Sequence[Any], published: Sequence[_Published]
+) -> Iterator[list[str]]:
+    """The published numbers of one row of a table, if there are any."""
+    mine = [p for p in published if (p.value.metric, p.value.eval_set) == (quantity.metric, quantity.eval_set)]
+    cells = [[entry for entry in mine if _is_at(entry, {across: column})] for column in columns]
+    if any(cells):
+        yield ["*published*", *(f"*{c[0].number:.2f}*{_MARKS[c[0].verdict.verdict]}" if c else "" for c in cells)]
 
 
 def _cell(summary: curves.Summary) -> str:
@@ -76,19 +141,23 @@ def _cell(summary: curves.Summary) -> str:
     return mean if summary.seeds == 1 else f"{mean} ± {summary.high - summary.mean:.2f}"
 
 
-def _verdicts(verdicts: Sequence[Verdict]) -> str:
-    found: Mapping[str, int] = {name: sum(v.verdict == name for v in verdicts) for name in ("holds", "fails")}
-    open_ = len(verdicts) - sum(found.values())
-    head = f"Claims: {found['holds']} hold, {found['fails']} fail, {open_} without enough data."
-    decided = [verdict for verdict in verdicts if verdict.verdict in found]
-    if not decided:
+def _verdicts(found: Sequence[Verdict], stated: Sequence[Verdict]) -> str:
+    """The count of all claims, and those that no table shows."""
+    if not found:
+        return ""
+    head = f"Claims: {counted(found)}."
+    shown = [verdict for verdict in stated if verdict.measured is not None]
+    if not shown:
         return head
     lines = [["claim", "statement", "published", "measured", "interval", "verdict"], ["---"] * 6]
     lines += [
-        [v.id, v.statement, _number(v.published), _number(v.measured), _interval(v.interval), f"**{v.verdict}**"]
-        for v in decided
+        [v.id, v.statement, _number(v.published), _number(v.measured), _interval(v.interval), _told(v)] for v in shown
     ]
     return head + "\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _told(verdict: Verdict) -> str:
+    return f"open: {verdict.reason}" if verdict.verdict == UNDECIDED else f"**{verdict.verdict}**"
 
 
 def _number(value: Any) -> str:

@@ -233,12 +233,13 @@ def _at(rows: pd.DataFrame, name: str, wanted: Any, settings: Mapping[str, Any])
             swept = ", ".join(curves.swept_names(rows))
             raise _Unanswerable(f"the study has no {name}; it sweeps {swept or 'nothing'}")
         fixed = fixed[part]
-    if not _same(fixed, wanted):
+    if not same(fixed, wanted):
         raise _Unanswerable(f"the study ran with {name} = {fixed}, the claim is about {wanted}")
     return rows
 
 
-def _same(a: Any, b: Any) -> bool:
+def same(a: Any, b: Any) -> bool:
+    """Whether two values of a setting are the same; numbers may differ by rounding."""
     try:
         return math.isclose(float(a), float(b), rel_tol=1e-9, abs_tol=1e-12)  # float("inf") reads "inf" too
     except (TypeError, ValueError):
