@@ -3,18 +3,19 @@
 import re
 
 from icl_sim.studies import report, summary
+from icl_sim.studies.claims import Claim, Value, below, near, to_json
 from icl_sim.studies.verdicts import Verdict
 from tests.studies import report_runs
 
 
-def _run(folder, rows):
+def _run(folder, rows, **about):
     told = {"command": "python launch/run.py --x", "versions": {"jax": "1.2.3"}}
-    config = {"task": {"kind": "class_mixture"}, "name": "Made up", "description": "A test."}
-    return report.read(report_runs.write(folder, rows, config=config, **told))
+    config = {"task": {"kind": "class_mixture", "p_high": 0.9}, "name": "Made up", "description": "A test."}
+    return report.read(report_runs.write(folder, rows, config=config, **told, **about))
 
 
 def _cells(text, title, metric):
-    block = text.split(f"**{title}**\n\n")[1].split("\n\n")[0]
+    block = text.split(f"**{title}\n\n")[1].split("\n\n")[0]
     return [cell.strip() for cell in re.search(rf"\| {metric} \|(.*)\|\n?", block)[1].split("|")]
 
 
@@ -24,10 +25,10 @@ def test_cells_are_means_and_half_intervals_at_the_selected_step(tmp_path):
     assert "27 members, 3 seeds, 100 steps, jax 1.2.3" in text
     # Seeds 0, 1, 2 differ by .001, so s = .001 and the half interval is 4.303 * .001 / sqrt(3) = .002.
     mean = sum(report_runs.error("transformer", "icl_error_low", 256, 100, seed) for seed in range(3)) / 3
-    assert _cells(text, "transformer", "icl_error_low")[1] == f"{mean:.2f} ± 0.00"
+    assert _cells(text, "transformer**", "icl_error_low")[1] == f"{mean:.2f} ± 0.00"
     spread = report_runs.table(seeds=[0, 100, 200])
     text = summary.to_markdown(_run(tmp_path, spread), [])
-    assert _cells(text, "transformer", "icl_error_low")[1].endswith("± 0.25")  # 4.303 * .1 / sqrt(3)
+    assert _cells(text, "transformer**", "icl_error_low")[1].endswith("± 0.25")  # 4.303 * .1 / sqrt(3)
 
 
 def test_a_second_swept_name_gives_a_table_per_value(tmp_path):
@@ -39,19 +40,57 @@ def test_a_second_swept_name_gives_a_table_per_value(tmp_path):
 def test_diverged_and_single_seeds_are_said_so(tmp_path):
     rows = report_runs.table(seeds=[0])
     rows.loc[(rows["task.num_sequences"] == 64) & (rows["eval_set"] == "summary"), "value"] = float("nan")
-    cells = _cells(summary.to_markdown(_run(tmp_path, rows), []), "transformer", "icl_error_low")
+    cells = _cells(summary.to_markdown(_run(tmp_path, rows), []), "transformer**", "icl_error_low")
     assert cells[0] == "diverged" and "±" not in cells[1]
 
 
-def test_decided_verdicts_are_listed_and_the_others_counted(tmp_path):
-    def verdict(name, found):
-        return Verdict(
-            id=name, statement="S", source="P", published=0.28, measured=0.3, interval=(0.25, 0.35), verdict=found,
-            seeds=3, steps=100, reason="",
-        )  # fmt: skip
+def _claim(id, size, published, condition, p_high=0.9):
+    where = {"task.num_sequences": size, "task.p_high": p_high}
+    measure = Value(predictor="transformer", metric="icl_error_low", where=where)
+    return Claim(
+        id=id, statement="S", source="P", measure=measure, condition=condition, published=published, min_steps=1
+    )
 
-    found = [verdict("a", "holds"), verdict("b", "fails"), verdict("c", "not enough data")]
-    text = summary.to_markdown(_run(tmp_path, report_runs.table()), found)
-    assert "Claims: 1 hold, 1 fail, 1 without enough data." in text
-    assert "| a | S | 0.28 | 0.30 | 0.25 to 0.35 | **holds** |" in text
-    assert "| c |" not in text
+
+def test_a_published_number_stands_below_the_measured_one_with_what_became_of_it(tmp_path):
+    claims = [
+        _claim("near", 64, 0.21, near(0.21, 0.05)),
+        _claim("far", 256, 0.9, near(0.9, 0.05)),
+        _claim("elsewhere", 1024, 0.3, near(0.3, 0.05), p_high=0.5),  # the run has p_high = 0.9
+        _claim("statement", 1024, "low", below(0.1)),
+    ]
+    run = _run(tmp_path, report_runs.table(), claims=to_json(claims))
+    found = report.write_verdicts(run)
+    assert [verdict.verdict for verdict in found] == ["holds", "fails", "not enough data", "fails"]
+    text = summary.to_markdown(run, found)
+    assert _cells(text, "transformer**", r"\*published\*") == ["*0.21* ✓", "*0.90* ✗", ""]
+    assert text.count("*published*") == 1  # none for the other predictors and metrics
+    assert "Claims: 1 hold, 2 fail, 0 measured but open." in text
+    stated = [line for line in text.splitlines() if line.startswith("| statement |")]
+    assert len(stated) == 1 and stated[0].endswith("| **fails** |") and "| near |" not in text
+
+
+def test_published_numbers_stand_at_their_point_of_a_second_axis(tmp_path):
+    claims = [_claim(f"at{p}", 64, p, near(0.2, 0.2), p_high=p) for p in (0.5, 0.9)]
+    run = _run(tmp_path, report_runs.table(**{"task.p_high": [0.5, 0.9]}), claims=to_json(claims))
+    text = summary.to_markdown(run, report.write_verdicts(run))
+    for p in ("0.5", "0.9"):
+        cells = _cells(text, f"transformer**, task.p_high = {p}", r"\*published\*")
+        assert cells[0] == f"*{float(p):.2f}* ✓"
+
+
+def test_open_statements_say_why(tmp_path):
+    open_ = Verdict(
+        id="c", statement="S", source="P", published=0.28, measured=0.3, interval=(0.25, 0.35),
+        verdict="not enough data", seeds=3, steps=100, reason="100 steps, 50,000 needed",
+    )  # fmt: skip
+    text = summary.to_markdown(_run(tmp_path, report_runs.table()), [open_])
+    assert "Claims: 0 hold, 0 fail, 1 measured but open." in text
+    assert "| c | S | 0.28 | 0.30 | 0.25 to 0.35 | open: 100 steps, 50,000 needed |" in text
+
+
+def test_images_and_gates_are_shown(tmp_path):
+    text = summary.to_markdown(_run(tmp_path, report_runs.table()), [], ["a.png"], level=1)
+    assert text.startswith("# Made up\n") and "![Made up](a.png)" in text
+    assert _cells(text, "gated**", "gate_mean, eval-relevant-low_prob")[0] == "0.60 ± 0.00"
+    assert "gate_mean" not in text.split("**transformer**")[1]
