@@ -77,7 +77,7 @@ def _powers(*exponents: int) -> tuple[int, ...]:
 SCALES = {
     "paper": Scale(),
     "reference": Scale(
-        seeds=3, steps=10_000, sizes=_powers(6, 8, 10, 12, 16, 20), evaluation=icl.Evaluation(sequences=1000, points=12)
+        seeds=3, steps=10_000, sizes=_powers(6, 8, 10, 12, 16, 20), evaluation=icl.Evaluation(sequences=500, points=10)
     ),
     "quick": Scale(
         seeds=3,
