@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECORD_COLUMNS = ("member", "step", "predictor", "eval_set", "metric", "value")
+# Means of -log p below this are rounding: one float32 step of p below 1 costs 6e-8, the loss that a small training set
+# reaches is a handful of those, and its order says nothing.
+RESOLUTION = 1e-6
 RULES = {
     "lowest_loss": "each seed at its checkpoint of the lowest loss on the training set (the latest on ties)",
     "last": "each seed at its last checkpoint",
@@ -34,8 +37,8 @@ def select(table: pd.DataFrame, rule: str = "lowest_loss") -> pd.DataFrame:
     """The evaluations of one checkpoint per member, with the last step of the member as `last_step`.
 
     The rule "lowest_loss" is that of Chan et al. 2025: the checkpoint with the lowest cross-entropy on the training
-    set itself (the evaluation set "pretraining"), the latest one on ties. A member that was not evaluated there, or
-    that diverged before it was, is read at its last checkpoint.
+    set itself (the evaluation set "pretraining"), the latest one on ties. Losses below `RESOLUTION` are ties. A member that was
+    not evaluated there, or that diverged before it was, is read at its last checkpoint.
     """
     if rule not in RULES:
         raise ValueError(f'Unknown selection rule "{rule}": allowed are {", ".join(RULES)}.')
@@ -46,6 +49,7 @@ def select(table: pd.DataFrame, rule: str = "lowest_loss") -> pd.DataFrame:
         losses = evaluations[
             (evaluations["eval_set"] == "pretraining") & (evaluations["metric"] == "cross_entropy")
         ].dropna(subset="value")
+        losses = losses.assign(value=losses["value"].clip(lower=RESOLUTION))
         # On ties the latest wins: sorted by loss and then by falling step, it comes first.
         best = losses.sort_values(["value", "step"], ascending=[True, False]).groupby("member")["step"].first()
         chosen.update(best)

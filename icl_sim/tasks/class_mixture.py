@@ -40,12 +40,14 @@ class ClassMixture(Task):
       num_relevant: how many context slots hold it then; 0 means at least one.
       label_noise: probability that a label, of context or query, reads (y + 1) mod C; fixed with the sequence.
       num_sequences: N, the size of the training set; inf for online.
-      relabel: shift every label by one cyclic shift inside its frequency group, inputs untouched, so that memory is
-        wrong on every query and copying a matching context's label is right. 0: off; s > 0: by s (the paper: 1);
-        -1: by a shift drawn freshly for every sequence, uniform over the non-zero ones.
-      unseen: draw from sequences that are set aside for evaluation: training never sees them, for no N.
+      flip: how the evaluation sets "flip_label" relabel: -1, by a shift drawn freshly for every sequence, uniform over
+        the non-zero ones; s > 0, by s (the paper: 1).
       held_out: evaluate on drawings that training never shows, where the inputs have several drawings of a class.
+      relabel: shift every label by one cyclic shift inside its frequency group, inputs untouched, so that memory is
+        wrong on every query and copying a matching context's label is right. 0: off; else as `flip`.
       query_group: 0 draws the query from P, 1 uniformly from the common classes, 2 uniformly from the rare ones.
+      unseen: draw from sequences that are set aside for evaluation: training never sees them, for no N.
+        These last three are what evaluation sets vary; a study leaves them as they are.
       num_high, num_low: how many common and rare classes.
       context_length: L.
       relevant_law: `"conditional"`, contexts have the law P given a match; or `"insert"`, as in the paper's Omniglot
@@ -59,10 +61,11 @@ class ClassMixture(Task):
     num_relevant: Leaf = 0
     label_noise: Leaf = 0.0
     num_sequences: Leaf = math.inf
-    relabel: Leaf = 0
-    unseen: Leaf = False
+    flip: Leaf = FRESH
     held_out: Leaf = True
+    relabel: Leaf = 0
     query_group: Leaf = ANY
+    unseen: Leaf = False
     seed: Leaf | None = None
     inputs: Prototypes | Glyphs | Omniglot = Prototypes()
     num_high: int = static(5)
@@ -126,7 +129,7 @@ class ClassMixture(Task):
         groups = {"none": ANY, "high_prob": HIGH, "low_prob": LOW}
         return {
             f"eval-{context}-{group}{suffix}": base.replace(p_relevant=p, query_group=g, relabel=shift)
-            for suffix, shift in (("", 0), ("-flip_label", FRESH))
+            for suffix, shift in (("", 0), ("-flip_label", self.flip))
             for context, p in contexts_.items()
             for group, g in groups.items()
         }
@@ -175,19 +178,22 @@ class ClassMixture(Task):
         if math.isfinite(size) and size > MAX_SEQUENCES:
             raise ValueError(f"task.num_sequences is {size:g}; at most {MAX_SEQUENCES} (2^24), or inf.")
         names.require("task.relevant_law", self.relevant_law, contexts.LAWS)
-        if self.query_group not in (ANY, HIGH, LOW):
-            raise ValueError(f"task.query_group is {self.query_group}; allowed: 0 (any), 1 (common), 2 (rare).")
+        for name in ("relabel", "query_group", "unseen"):
+            if value := getattr(self, name):
+                raise ValueError(
+                    f"task.{name} is {value}; a study must leave it at 0, since its evaluation sets are what varies it."
+                )
         sizes = self.num_high, self.num_low
         if min(sizes) < 2:
             raise ValueError(
                 f"task.num_high is {self.num_high} and task.num_low is {self.num_low}; relabelling, which in-context "
                 "learning is measured with, needs at least 2 classes in each group."
             )
-        shift = self.relabel
-        if shift < FRESH or shift != int(shift) or (shift > 0 and any(shift % size == 0 for size in sizes)):
+        shift = self.flip
+        if shift != FRESH and (shift < 1 or shift != int(shift) or any(shift % size == 0 for size in sizes)):
             raise ValueError(
-                f"task.relabel is {shift}; it must be 0 (off), -1 (a fresh shift per sequence) or a shift that leaves "
-                "no label where it was."
+                f"task.flip is {shift}; it must be -1 (a fresh shift per sequence) or a whole shift of at least 1 that "
+                "leaves no label where it was."
             )
         self.inputs.check(self.num_classes)
 

@@ -51,6 +51,12 @@ def test_starts_from_flax_defaults(make_batch):
         1 / 8, rel=0.03
     )  # fan-in of one head's kernel, not of three
     assert np.std(block["down"]["kernel"]) == pytest.approx(1 / 16, rel=0.03)
+    # What small training sets depend on most (docs/choices.md): the sizes of label tokens and of the answer.
+    classes = len(params["label_token"]["kernel"])
+    assert np.std(params["label_token"]["kernel"]) == pytest.approx(classes**-0.5, rel=0.1)
+    assert np.std(params["head"]["kernel"]) == pytest.approx(1 / 8, rel=0.1)
+    for layer in (params["label_token"], params["head"], block["qkv"], block["out"], block["up"], block["down"]):
+        assert not np.any(layer["bias"])
 
 
 @pytest.mark.parametrize("causal", [True, False])

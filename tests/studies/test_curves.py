@@ -31,6 +31,11 @@ def test_selects_the_lowest_loss_and_the_latest_on_ties():
     assert error_of(curves.select(table([3, 1, 2], [0.1, 0.2, 0.3]), "last")) == [0.3]
 
 
+def test_losses_that_float32_cannot_tell_apart_are_ties():
+    assert error_of(curves.select(table([3e-8, 1e-8, 5e-8], [0.1, 0.2, 0.3]))) == [0.3]
+    assert error_of(curves.select(table([3e-8, 1e-8, 2e-6], [0.1, 0.2, 0.3]))) == [0.2]
+
+
 def test_each_member_is_selected_on_its_own():
     both = pd.concat([table([1, 2], [0.1, 0.2]), table([2, 1], [0.3, 0.4], member=1, seed=1)])
     assert error_of(curves.select(both)) == [0.1, 0.4]

@@ -170,6 +170,77 @@ def test_evaluation_sets_are_the_papers_eighteen(key):
     assert {name for name, _ in task.summaries().values()} <= set(sets)
 
 
+def test_flipped_sets_relabel_as_flip_says(key):
+    for flip, shifts in ((-1, {1, 2, 3, 4}), (2, {2})):
+        sets = ClassMixture(flip=flip).evaluation_sets()
+        batch = _sample(sets["eval-default-none-flip_label"], key, 512)
+        assert set((np.asarray(batch.targets - batch.latents["classes"]) % 5).ravel()) == shifts
+        plain = _sample(sets["eval-default-none"], key, 512)
+        np.testing.assert_array_equal(plain.targets, plain.latents["classes"])
+
+
+def test_summaries_mean_what_their_names_say(key):
+    """A memory of the true classes has IWL and no ICL; a copier of the context's label the reverse; nobody the rest."""
+    task = ClassMixture(inputs=Prototypes(noise=0.0), p_relevant=0.8)
+    sets = task.evaluation_sets()
+    errors: dict[str, dict[str, float]] = {"memory": {}, "copy": {}}
+    for name, (eval_set, metric) in task.summaries().items():
+        batch = _sample(sets[eval_set], key, 512)
+        truth, classes = np.asarray(batch.targets), np.asarray(batch.latents["classes"])
+        assert metric == "error"
+        errors["memory"][name] = float(np.mean(classes[:, -1] != truth[:, -1]))
+        errors["copy"][name] = float(np.mean(truth[:, 0] != truth[:, -1]))
+        group = classes[:, -1] >= 5
+        assert {"high": not group.any(), "low": group.all()}.get(name.rpartition("_")[2], 0 < group.mean() < 1)
+    for group in ("high", "low"):
+        assert errors["memory"][f"icl_error_{group}"] == 1 and errors["copy"][f"icl_error_{group}"] == 0
+        assert errors["memory"][f"iwl_error_{group}"] == 0 and errors["copy"][f"iwl_error_{group}"] == 1
+        assert errors["memory"][f"control_{group}"] == 1 and errors["copy"][f"control_{group}"] == 1
+        assert errors["memory"][f"ibd_relevant_{group}"] == 0 and errors["copy"][f"ibd_relevant_{group}"] == 0
+    assert errors["memory"]["icl_error"] == 1
+    assert stats.binomtest(round(512 * errors["copy"]["icl_error"]), 512, 0.2).pvalue > ALPHA  # 1 - p_relevant
+
+
+def test_exactly_r_slots_match(key):
+    batch = _sample(ClassMixture(context_length=4, num_relevant=2, p_relevant=1.0), key, 512)
+    np.testing.assert_array_equal(np.sum(np.asarray(batch.kinds) == SUPPORT, axis=1), 2)
+    classes = np.asarray(batch.latents["classes"])
+    np.testing.assert_array_equal(np.sum(classes[:, :-1] == classes[:, -1:], axis=1), 2)
+
+
+def test_insertion_keeps_what_was_drawn_beside_the_match(key):
+    """With rare queries a match comes by insertion alone: the other slots have the law P, so repeats come too."""
+    task = ClassMixture(context_length=4, p_relevant=1.0, relevant_law="insert", p_high=0.5)
+    classes = np.asarray(_sample(task, key, 4096).latents["classes"])
+    matches = np.sum(classes[:, :-1] == classes[:, -1:], axis=1)
+    # One of four draws from ten equal classes matches with p = .1; a fifth of all rows needs no insertion.
+    p = 0.1
+    expected = [4 * p * (1 - p) ** 3 + (1 - p) ** 4, 6 * p**2 * (1 - p) ** 2, 4 * p**3 * (1 - p), p**4]
+    assert stats.chisquare(np.bincount(matches, minlength=5)[1:], 4096 * np.asarray(expected)).pvalue > ALPHA
+
+
+def test_label_noise_comes_after_relabelling(key):
+    clean = _sample(ClassMixture(relabel=1), key, 2048)
+    noisy = _sample(ClassMixture(relabel=1, label_noise=0.3), key, 2048)
+    step = np.asarray(noisy.targets - clean.targets) % 10
+    assert set(np.unique(step)) == {0, 1}
+    assert stats.binomtest(int(step.sum()), step.size, 0.3).pvalue > ALPHA
+    probs, shifted = np.asarray(noisy.latents["label_probs"]), np.asarray(clean.targets[:, -1])
+    np.testing.assert_allclose(probs[np.arange(2048), shifted], 0.7, rtol=1e-6)
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_evaluation_shows_held_out_drawings_only_if_told(key, held_out):
+    task = ClassMixture(inputs=Glyphs(noise=0.0, size=12), held_out=held_out)
+    drawn = _sample(task.evaluation_sets()["eval-default-none"], key, 64)
+    table = task.inputs.load(task.num_classes)  # drawing 0 for training, 1 held out
+    expected = table[np.asarray(drawn.latents["classes"]), int(held_out)] / np.float32(255)
+    np.testing.assert_allclose(drawn.inputs[..., 0], expected, atol=1e-6)
+    trained = _sample(task, key, 64)
+    expected = table[np.asarray(trained.latents["classes"]), 0] / np.float32(255)
+    np.testing.assert_allclose(trained.inputs[..., 0], expected, atol=1e-6)
+
+
 def test_counters_add_up_to_the_batches(key):
     task = ClassMixture(p_relevant=0.5)
     batch = _sample(task, key, 512)
@@ -202,9 +273,13 @@ def test_image_inputs_render_inside_the_program(key):
         ({"num_relevant": 2}, "task.context_length, 1"),
         ({"context_length": 0}, "at least 1"),
         ({"num_low": 1}, "at least 2 classes"),
-        ({"relabel": 5}, "leaves no label"),
+        ({"flip": 5}, "leaves no label"),
+        ({"flip": 0}, "task.flip is 0; it must be -1"),
+        ({"flip": 1.5}, "whole shift"),
+        ({"relabel": 1}, "task.relabel is 1; a study must leave it at 0"),
+        ({"unseen": True}, "task.unseen is True; a study must leave it"),
         ({"relevant_law": "insrt"}, "Did you mean 'insert'"),
-        ({"query_group": 3}, "allowed: 0"),
+        ({"query_group": 1}, "task.query_group is 1; a study must leave it"),
         ({"inputs": Prototypes(noise=-1.0)}, "noise is -1.0"),
         ({"inputs": Prototypes(dim=0)}, "dim is 0"),
     ],
