@@ -44,14 +44,21 @@ PUBLISHED = {
     "training.schedule": "rsqrt",
     "training.warmup_steps": 4000,
 }
+ENCODER = {
+    "stem": "paper",
+    "stem_width": 64,
+    "widths": (12, 32, 32, 64),
+    "strides": (1, 2, 2, 2),
+    "blocks": 2,
+}
 SIZES = (10**4, 10**5, 10**6)
 NOTEBOOK = f"{PAPER}, notebook of 26 September 2024, 3 seeds"
 
 
 def _of(predictor: str) -> dict:
     """What makes a claim about the published setup, for this predictor."""
-    stem = {f"predictors.{predictor}.encoder.stem": "paper"}
-    return {"predictor": predictor, "given": PUBLISHED | stem, "source": NOTEBOOK, "task": TASK}
+    encoder = {f"predictors.{predictor}.encoder.{name}": setting for name, setting in ENCODER.items()}
+    return {"predictor": predictor, "given": PUBLISHED | encoder, "source": NOTEBOOK, "task": TASK}
 
 
 _ROWS = (
@@ -69,7 +76,14 @@ OMNIGLOT_CLAIMS = (
         for predictor, metric, published in _ROWS
         for c in row(f"omniglot.{predictor}.{metric}", metric, published, sizes=SIZES, **_of(predictor))
     ),
-    bound("omniglot.transformer.iwl_error_high", "≤ .03", "iwl_error_high", at_most=0.08, **_of("transformer")),
+    bound(
+        "omniglot.transformer.iwl_error_high",
+        "≤ .03",
+        "iwl_error_high",
+        at_most=0.08,
+        sizes=SIZES,
+        **_of("transformer"),
+    ),
     claim(
         "omniglot.icl",
         f"{TASK}: rare characters lose ICL with N: their ICL error rises at every step of N.",

@@ -48,34 +48,40 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Largest:
-    """The largest value along a swept name, for statements that hold at all points in [at_least, at_most]."""
+    """The largest value along a swept name, for statements that hold at all points in [at_least, at_most].
+
+    `ends`: points that a table must have for it to speak of all, usually the first and the last that were published.
+    """
 
     value: Value
     over: str
     at_least: float = -math.inf
     at_most: float = math.inf
+    ends: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Smallest:
-    """The smallest value along a swept name, for statements that hold at all points in [at_least, at_most]."""
+    """The smallest value along a swept name, otherwise like `Largest`."""
 
     value: Value
     over: str
     at_least: float = -math.inf
     at_most: float = math.inf
+    ends: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class MinimumAt:
     """How far the lowest value at the points `at` lies below the lowest value at all other points of `over`.
 
-    Positive in a seed exactly when the minimum of that seed's curve is at one of these points.
+    Positive in a seed exactly when the minimum of that seed's curve is at one of these points. `ends`: as in `Largest`.
     """
 
     value: Value
     over: str
     at: tuple[float, ...]
+    ends: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

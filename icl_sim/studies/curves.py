@@ -37,8 +37,8 @@ def select(table: pd.DataFrame, rule: str = "lowest_loss") -> pd.DataFrame:
     """The evaluations of one checkpoint per member, with the last step of the member as `last_step`.
 
     The rule "lowest_loss" is that of Chan et al. 2025: the checkpoint with the lowest cross-entropy on the training
-    set itself (the evaluation set "pretraining"), the latest one on ties. Losses below `RESOLUTION` are ties. A member that was
-    not evaluated there, or that diverged before it was, is read at its last checkpoint.
+    set itself (the evaluation set "pretraining"), the latest one on ties. Losses below `RESOLUTION` are ties.
+    A member that was not evaluated there, or that diverged before it was, is read at its last checkpoint.
     """
     if rule not in RULES:
         raise ValueError(f'Unknown selection rule "{rule}": allowed are {", ".join(RULES)}.')

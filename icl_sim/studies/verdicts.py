@@ -168,17 +168,17 @@ def _measure(measure: Measure, rows: pd.DataFrame, settings: Mapping[str, Any]) 
         case Difference(a, b):
             (grid_a, steps_a), (grid_b, steps_b) = _grid(a, rows, settings), _grid(b, rows, settings)
             return _Reading((grid_a.iloc[:, 0] - grid_b.iloc[:, 0]).dropna(), min(steps_a, steps_b))
-        case Largest(value, over, low, high) | Smallest(value, over, low, high):
+        case Largest(value, over, low, high, ends) | Smallest(value, over, low, high, ends):
             grid, steps = _grid(value, rows, settings, over)
-            points = _numbers(grid, over)
+            points = _covering(grid, over, ends)
             grid = grid.loc[:, (low <= points) & (points <= high)]
             if grid.empty:
                 raise _Unanswerable(f"the table has no {over} from {low:g} to {high:g}")
             extreme = grid.max if isinstance(measure, Largest) else grid.min
             return _Reading(extreme(axis=1, skipna=False), steps, f"over {_count(grid.shape[1], 'point')}")
-        case MinimumAt(value, over, at):
+        case MinimumAt(value, over, at, ends):
             grid, steps = _grid(value, rows, settings, over)
-            inside = np.isin(_numbers(grid, over), at)
+            inside = np.isin(_covering(grid, over, ends), at)
             if inside.sum() < len(at) or inside.all():
                 raise _Unanswerable(f"the table needs {over} at {_names(at)} and at other points to compare with")
             margin = grid.loc[:, ~inside].min(axis=1, skipna=False) - grid.loc[:, inside].min(axis=1, skipna=False)
@@ -221,6 +221,14 @@ def _numbers(grid: pd.DataFrame, over: str) -> np.ndarray:
         raise _Unanswerable(f"{over} is swept over words, which have no order") from None
 
 
+def _covering(grid: pd.DataFrame, over: str, ends: tuple[float, ...]) -> np.ndarray:
+    """The points of the grid, which must have all of `ends` among them."""
+    points = _numbers(grid, over)
+    if missing := [end for end in ends if not np.isclose(points, end).any()]:
+        raise _Unanswerable(f"the claim speaks of all {over}, and the table has none at {_names(missing)}")
+    return points
+
+
 def _at(rows: pd.DataFrame, name: str, wanted: Any, settings: Mapping[str, Any]) -> pd.DataFrame:
     if name in rows:
         found = rows[curves.matches(rows[name], wanted)]
@@ -240,6 +248,8 @@ def _at(rows: pd.DataFrame, name: str, wanted: Any, settings: Mapping[str, Any])
 
 def same(a: Any, b: Any) -> bool:
     """Whether two values of a setting are the same; numbers may differ by rounding."""
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
     try:
         return math.isclose(float(a), float(b), rel_tol=1e-9, abs_tol=1e-12)  # float("inf") reads "inf" too
     except (TypeError, ValueError):

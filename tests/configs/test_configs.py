@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import itertools
+import json
 import math
 
 import jax
 import pandas as pd
 import pytest
 
+import icl_sim as icl
 from configs.icl_iwl import claims, claims_omniglot, demo, omniglot, paper, published
+from icl_sim.studies import claims as claims_module
 from icl_sim.studies import codec, verdicts
 from icl_sim.studies.claims import Difference, Range, Value
 from icl_sim.studies.claims import check as distinct
@@ -271,15 +274,65 @@ def test_another_protocol_or_temperature_answers_no_claim_about_the_gated_family
     assert not about & answered(codec.study_of(config))
 
 
-@pytest.mark.parametrize("group", [*(n for n in vars(claims) if n.endswith("_CLAIMS")), "OMNIGLOT_CLAIMS"])
-def test_claims_agree_with_what_was_published(group):
-    module = claims_omniglot if group == "OMNIGLOT_CLAIMS" else claims
-    for one in distinct(getattr(module, group)):
+GROUPS = {
+    **{name: group for name, group in vars(claims).items() if name.endswith("_CLAIMS")},
+    "OMNIGLOT_CLAIMS": claims_omniglot.OMNIGLOT_CLAIMS,
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_claims_are_sound(group):
+    """They keep distinct ids, survive JSON, say what they are about, and ask for seeds and steps."""
+    assert len(GROUPS) >= 9
+    assert claims_module.from_json(json.loads(json.dumps(claims_module.to_json(GROUPS[group])))) == GROUPS[group]
+    for one in distinct(GROUPS[group]):
         assert one.statement.endswith(".") and one.source
-        if isinstance(one.published, float):
-            assert one.condition.low <= one.published <= one.condition.high, one.id
-        if group == "OMNIGLOT_CLAIMS":
-            assert "Omniglot, L = 2" in one.statement
+        assert one.min_seeds >= 3 and one.min_steps >= (5_000 if group == "OMNIGLOT_CLAIMS" else 50_000)
+        assert group != "OMNIGLOT_CLAIMS" or "Omniglot, L = 2" in one.statement
+
+
+# The rows as they were read off the plots, over N = 2^6, 2^8, ..., 2^20, once more: what claims hold must be these.
+READ_OFF = {
+    "S0.icl_high": ".31 .40 .90 .99 1 1 1 1",
+    "S0.icl_low": ".58 .28 .40 .66 .87 .96 .96 .95",
+    "S0.iwl_high": ".86 .71 .24 .05 .02 .02 .02 .02",
+    "S0.iwl_low": ".91 .96 .69 .38 .14 .05 .04 .04",
+    "S0.ibd_low": ".23 .05 .02 0 0 0 0 0",
+    "noise=.02.icl_high": ".90 1 1 1 1 1 1 1",
+    "noise=.02.icl_low": ".78 .89 .98 1 1 1 1 1",
+    "noise=0.icl_low": ".81 .89 .98 1 1 1 1 1",
+    "S0.iw.iwl_high": ".18 .07 .03 0 0 0 0 0",
+    "S0.iw.iwl_low": ".70 .49 .11 .07 .03 0 0 0",
+    "L=4.rel=4.icl_high": ".12 .34 .79 .95 .99 1 1 1",
+    "L=4.rel=4.icl_low": ".26 .12 .12 .34 .74 .93 .96 .96",
+    "L=4.rel=2.icl_high": ".87 .93 .97 1 1 1 1 1",
+    "L=4.rel=2.icl_low": ".76 .62 .62 .79 .93 .97 .97 .97",
+    "L=4.rel=2.ic.icl_low": ".66 .45 .27 .18 .18 .29 .33 .33",
+    "gate.relevant-high": ".06 .22 .83 .97 .99 1 1 1",
+    "gate.relevant-low": ".10 .09 .07 .08 .07 .08 .22 .29",
+    "gate.irrelevant-low": ".09 .16 .47 .69 .84 .95 .99 .99",
+    "gate.noise=0.relevant-low": ".15 .18 .29 .74 .99 1 1 1",
+}
+
+
+@pytest.mark.parametrize("head", READ_OFF)
+def test_published_rows_are_what_was_read_off(head):
+    known = {c.id: c for c in claims.NOISE_CLAIMS + claims.NUM_RELEVANT_CLAIMS}
+    for size, text in zip(published.SIZES, READ_OFF[head].split(), strict=True):
+        one = known[f"{head}.N={size}"]
+        number = float(text)
+        assert one.published == number and values(one.measure)[0].where[N] == size
+        wide = 0.05 if number <= 0.05 or number >= 0.95 else 0.15
+        assert (one.condition.low, one.condition.high) == pytest.approx((number - wide, number + wide))
+
+
+def test_a_claim_about_all_sizes_needs_the_first_and_the_last():
+    whole = study("s0", "alone")
+    about = {"4a.transformer.low", "4b.ibd.low", "2a"}
+    assert about <= answered(whole)
+    for sizes in ((64.0, 1024.0, 4096.0), (256.0, 1024.0, 2.0**20)):
+        thinned = dataclasses.replace(whole, sweep=icl.product({N: sizes, "seed": range(3)}))
+        assert not {"4a.transformer.low", "2a"} & answered(thinned)
 
 
 def test_published_rows_are_complete():

@@ -133,6 +133,9 @@ def test_trend():
         (value(), "leaves task.n open"),
         (value(2, where={"task.m": 1}), "task.m"),
         (Trend(value(2), "task.m"), "task.m is not swept"),
+        (Largest(value(), "task.n", ends=(2, 64)), "the claim speaks of all task.n, and the table has none at 64"),
+        (Smallest(value(), "task.n", ends=(0.5, 4)), "none at 0.5"),
+        (MinimumAt(value(), "task.n", (2,), ends=(1, 32, 16)), "none at 32, 16"),
         (Trend(value(2), "task.n"), "one point only"),
     ],
 )
@@ -147,6 +150,9 @@ def test_a_claim_says_nothing_about_a_study_with_other_settings():
     assert judge(measure, below(0.45), rows, {"task": {"p": 0.9}}).verdict == HOLDS
     other = judge(measure, below(0.45), rows, {"task": {"p": 0.5}})
     assert other.verdict == UNDECIDED and "task.p = 0.5" in other.reason
+    wide = value(where={"task.n": 2, "task.widths": (64, 64)})
+    assert judge(wide, below(0.45), rows, {"task": {"widths": [64, 64]}}).verdict == HOLDS
+    assert judge(wide, below(0.45), rows, {"task": {"widths": [64, 32]}}).verdict == UNDECIDED
     infinite = value(where={"task.n": 2, "task.p": float("inf")})
     assert judge(infinite, below(0.45), rows, {"task": {"p": "inf"}}).verdict == HOLDS
 
