@@ -39,10 +39,6 @@ class Drawings:
     table: Any = None
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.size, self.size, 1)
-
-    @property
     def max_classes(self) -> int | None:
         """How many classes exist; None: as many as are asked for."""
         return None

@@ -28,12 +28,6 @@ class Prototypes:
     dim: int = static(64)
     table: Array | None = None
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.dim,)
-
-    max_classes = None
-
     def check(self, num_classes: int) -> None:
         del num_classes
         if self.dim < 1:

@@ -68,7 +68,7 @@ def test_an_item_shows_its_class_in_a_uniformly_drawn_drawing(key):
 def test_images_are_rendered_to_float_with_shape_and_scale(key):
     classes_BS, keys_B = classes_and_keys(key)
     x = render(inputs(), keys_B, classes_BS)
-    assert x.shape == (500, 3, *inputs().shape) == (500, 3, SIZE, SIZE, 1)
+    assert x.shape == (500, 3, SIZE, SIZE, 1)
     assert x.dtype == jnp.float32
     table = np.ones((NUM_CLASSES, 5, SIZE, SIZE), bool)
     white = render(inputs().prepare(None, NUM_CLASSES, table), keys_B, classes_BS)
