@@ -277,10 +277,22 @@ def _verdict_table(found: Sequence[Verdict]) -> str:
         f"{sum(v.verdict == kind for v in found)} {kind}"
         for kind in (verdicts.HOLDS, verdicts.FAILS, verdicts.UNDECIDED)
     )
+    parts = [f"<p>{len(found)} claims: {counts}.</p>"]
+    measured = [verdict for verdict in found if verdict.measured is not None]
+    others = [verdict for verdict in found if verdict.measured is None]
+    if measured:
+        parts.append(_verdict_rows(measured))
+    if others:
+        count = f"{len(others)} claim" + ("s" if len(others) > 1 else "")
+        summary = f"{count} about predictors, points or settings that this run does not have"
+        parts.append(f"<details><summary>{summary}</summary>{_verdict_rows(others)}</details>")
+    return "".join(parts)
+
+
+def _verdict_rows(found: Sequence[Verdict]) -> str:
     heads = ("Claim", "Verdict", "Published", "Measured", "95 % interval", "Seeds", "Steps")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return (
-        f"<p>{len(found)} claims: {counts}.</p>"
         f'<div class="wide"><table class="verdicts"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(map(_verdict_row, found))}</tbody></table></div>"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -26,6 +27,7 @@ CLAIM = Claim(
     published=0.123,
     min_steps=100,
 )
+UNMEASURED = dataclasses.replace(CLAIM, id="other", measure=Value(predictor="absent", metric="icl_error_low"))
 ONE = {"sizes": (64,), "seeds": (0,), "predictors": ("transformer",)}
 
 
@@ -54,7 +56,8 @@ class Outline(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def outline(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    runs.write(folder, runs.table(), name=HOSTILE, claims=claims.to_json([CLAIM]), command="python launch/run.py")
+    both = claims.to_json([UNMEASURED, CLAIM])
+    runs.write(folder, runs.table(), name=HOSTILE, claims=both, command="python launch/run.py")
     report.write_report(folder)
     assert {p.name for p in folder.iterdir()} == {
         "study.json",
@@ -76,6 +79,13 @@ def test_verdicts_stand_beside_published_numbers(outline):
     assert re.search(r"holds\s*0\.12\s*0\.\d\d\s*\[", outline.text)
 
 
+def test_claims_that_a_run_cannot_measure_are_folded_away_below_the_others(outline):
+    marked = [(tag, attrs) for tag, attrs in outline.elements if tag == "details" or "id" in attrs]
+    order = [attrs["id"] if tag == "tr" else tag for tag, attrs in marked]
+    assert order.index("claim-mine") < order.index("details") < order.index("claim-other")
+    assert "1 claim about predictors, points or settings that this run does not have" in outline.text
+
+
 def test_nothing_is_fetched(outline):
     sources = [attrs[name] for _, attrs in outline.elements for name in ("src", "href") if name in attrs]
     assert sources and all(source.startswith("data:") for source in sources)
@@ -85,7 +95,7 @@ def test_nothing_is_fetched(outline):
 
 def test_images_have_a_description(outline):
     images = [attrs for tag, attrs in outline.elements if tag == "img"]
-    assert len(images) == 3 and all(len(attrs["alt"]) > 10 for attrs in images)
+    assert len(images) == 4 and all(len(attrs["alt"]) > 10 for attrs in images)
 
 
 def test_data_of_the_chart(outline):
