@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import resource
 import statistics
 import sys
@@ -27,9 +26,9 @@ from absl import app, flags, logging  # noqa: E402
 CASES = ("icl_iwl_s0",)
 _CASE = flags.DEFINE_enum("case", CASES[0], CASES, "What to measure.")
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write; printed all the same.")
-_MEMBERS = flags.DEFINE_integer("members", 16, "Members of the ensemble.", lower_bound=1)
-_LENGTH = flags.DEFINE_integer("context_length", 1, "Context pairs.", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of one timed stretch.", lower_bound=0.05)
+_MEMBERS = flags.DEFINE_integer("members", 16, "Members of the ensemble.", lower_bound=1, upper_bound=100_000)
+_LENGTH = flags.DEFINE_integer("context_length", 1, "Context pairs.", lower_bound=1, upper_bound=1_000)
+_SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of one timed stretch.", lower_bound=0.05, upper_bound=600)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed stretches of each kind.", lower_bound=1)
 
 
@@ -46,8 +45,13 @@ def main(argv: list[str]) -> int:
         raise app.UsageError(f"bench takes no arguments, got {argv[1]!r}; all are flags, see --help.")
     logging.set_verbosity(logging.WARNING)
     out = Path(_OUT.value) if _OUT.value else None
-    if out and (out.is_dir() or not os.access(out.parent, os.W_OK)):
-        print(f"--out={out} cannot be written: it must name a file in a folder that exists.", file=sys.stderr)
+    try:
+        if out:
+            out.touch()
+        if not _SECONDS.value > 0:
+            raise ValueError(f"--seconds is {_SECONDS.value}; it must be a number from 0.05 to 600.")
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
         return 1
 
     from icl_sim.engine.devices import use_all_cores

@@ -89,14 +89,14 @@ def main(argv: list[str]) -> None:
         sys.exit("Name the folder to put Omniglot into with --dir=FOLDER.")
     from icl_sim.tasks.omniglot import SPLITS  # after the flags, since it takes a second
 
-    folder = Path(_DIR.value).expanduser()
-    for split in SPLITS:
-        path = folder / f"{split.name}.zip"
-        try:
+    try:
+        folder = Path(_DIR.value).expanduser()
+        for split in SPLITS:
+            path = folder / f"{split.name}.zip"
             new = fetch(f"{_URL.value.rstrip('/')}/{path.name}", path, split.zip_sha256)
-        except ValueError as error:
-            sys.exit(str(error))
-        print(f"{path}: {'fetched, checksum right' if new else 'was there already, checksum right'}")
+            print(f"{path}: {'fetched, checksum right' if new else 'was there already, checksum right'}")
+    except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: there is no such ~user
+        sys.exit(str(error))
     print(f"Use it with --config.task.omniglot_dir={folder}")
 
 

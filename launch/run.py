@@ -35,6 +35,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would be simulated, a
 
 def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)  # checkpoints are chatty
+    logging.logging.getLogger("asyncio").setLevel("CRITICAL")  # and so are their threads where a disk is full
     try:
         if len(argv) > 1:
             raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags, see --help.")
@@ -42,6 +43,18 @@ def main(argv: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    except Exception as error:
+        if not _is_too_large(error):
+            raise
+        advice = "try fewer members at once, smaller batches, inputs or networks; what was saved is intact"
+        print(f"The study does not fit into this machine's memory ({advice}).", file=sys.stderr)
+        return 1
+
+
+def _is_too_large(error: Exception) -> bool:
+    """Whether what failed is an allocation, or an array too large to be thought of."""
+    words = ("RESOURCE_EXHAUSTED", "Out of memory", "exceeding 2 ** 64")
+    return isinstance(error, MemoryError | OverflowError) or any(word in str(error) for word in words)
 
 
 def _run() -> int:

@@ -10,6 +10,7 @@ from icl_sim.types import Leaf, Phase, Predictor, Task, setting, static
 
 SCHEDULES = ("constant", "rsqrt")
 MAX_COUNT = 2**31 - 1  # steps travel as int32
+MAX_EVALUATED = 10_000_000
 
 
 @setting
@@ -66,8 +67,8 @@ class Evaluation:
 
     def check(self) -> None:
         for name in ("sequences", "batch_size", "points"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"evaluation.{name} is {value}; it must be at least 1.")
+            if not 1 <= (value := getattr(self, name)) <= MAX_EVALUATED:
+                raise ValueError(f"evaluation.{name} is {value}; it must be from 1 to {MAX_EVALUATED:,}.")
         if self.sequences % min(self.batch_size, self.sequences):
             raise ValueError(
                 f"evaluation.sequences is {self.sequences}; it must be a multiple of evaluation.batch_size, "

@@ -130,7 +130,7 @@ class Scale:
         if self.log and self.name == STEP:
             first, last = (math.log10(self.values[i]) for i in (0, -1))
             ticks = [10**k for k in range(math.ceil(first), math.floor(last) + 1)] or self.values[:1]
-        elif self.log or self.ranked or len(self.values) <= most:
+        elif self.values and (self.log or self.ranked or len(self.values) <= most):
             ticks = self.values[:: math.ceil(len(self.values) / most)]
         else:
             return

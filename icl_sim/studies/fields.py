@@ -74,6 +74,8 @@ def coerced(setting: Any, name: str, value: Any, path: str) -> Any:
         value = value.item()
     if isinstance(value, list):
         value = tuple(value)
+    if isinstance(value, tuple) and tuple in admitted:
+        return _items_coerced(setting, name, value, path)
     if type(value) in admitted or (dataclasses.is_dataclass(value) and isinstance(value, tuple(admitted))):
         return value
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -85,6 +87,17 @@ def coerced(setting: Any, name: str, value: Any, path: str) -> Any:
         return bool(value)
     words = " or ".join(sorted(_WORDS[kind] if kind in _WORDS else kind.__name__ for kind in admitted))
     raise ValueError(f"{path}.{name} is {value!r}; it must be {words}.")
+
+
+def _items_coerced(setting: Any, name: str, value: tuple, path: str) -> tuple:
+    """A tuple whose items are of the type that the field declares for them."""
+    hint = typing.get_type_hints(type(setting))[name]
+    (item, *_) = (*typing.get_args(hint), Any)
+    if item is int:
+        if all(isinstance(i, int | float) and not isinstance(i, bool) and i == i // 1 for i in value):
+            return tuple(map(int, value))
+        raise ValueError(f"{path}.{name} is {value!r}; it must be a tuple of whole numbers.")
+    return value
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from icl_sim.names import require, suggestion
 from icl_sim.studies import curves, records
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ def symbol(name: str) -> str:
 
 def number(value: Any) -> str:
     """A value on an axis or in a caption; powers of two from 64 on as such."""
+    if hasattr(value, "item"):
+        value = value.item()  # of numpy
     if isinstance(value, bool | str) or value is None or isinstance(value, float) and math.isnan(value):
         return str(value)
     if math.isinf(value):
@@ -204,6 +207,7 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
     quantities = tuple(q for q in quantities if (q.metric, q.eval_set) in present)
     if not quantities:
         return None
+    _check_axes(spec, table)
     rows = curves.pick(table, [(q.metric, q.eval_set) for q in quantities])
     rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
     varying = [name for name in curves.swept_names(rows) if rows[name].nunique() > 1]
@@ -239,6 +243,18 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
         trained = rows[rows["step"] > 0]["predictor"].unique() if x == STEP else rows["predictor"].unique()
         predictors = _foremost([p for p in predictors if p in trained])
     return _pinned(spec, rows, quantities, x=x, lines=lines, columns=columns, predictors=predictors)
+
+
+def _check_axes(spec: Spec, table: pd.DataFrame) -> None:
+    """Raises ValueError if the figure names an axis that the study does not have."""
+    swept = (*curves.swept_names(table), "seed")
+    for name in ("x", "y", "columns", "lines"):
+        axis = getattr(spec, name, None)
+        own = {"x": (STEP,), "y": (STEP,), "columns": (None,), "lines": (PREDICTOR,)}[name]
+        if axis not in (AUTO, *own, *swept, *((None,) if not hasattr(spec, name) else ())):
+            raise ValueError(f"The figure {spec.name!r} has {name} = {axis!r}; {suggestion(axis, (*swept, AUTO))}")
+    for name in spec.where:
+        require(f"A name in `where` of the figure {spec.name!r}", name, swept)
 
 
 def _foremost(predictors: Iterable[str]) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import types
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,9 +35,28 @@ def decode(value: Any, kinds: Mapping[str, type]) -> Any:
     fields = {name: decode(item, kinds) for name, item in value.items() if name != "kind"}
     if "kind" not in value:
         return fields
-    if value["kind"] not in kinds:
+    if not isinstance(value["kind"], str) or value["kind"] not in kinds:
         raise ValueError(f'Unknown kind of record "{value["kind"]}": allowed are {", ".join(sorted(kinds))}.')
+    kind = kinds[value["kind"]]
+    hints = typing.get_type_hints(kind)
+    for name, field in fields.items():
+        if name in hints and not _fits(field, hints[name]):
+            raise ValueError(f'A record of kind "{value["kind"]}" has {name} = {field!r}, which it cannot be.')
     try:
-        return kinds[value["kind"]](**fields)
+        return kind(**fields)
     except TypeError as error:
         raise ValueError(f'A record of kind "{value["kind"]}" cannot be read: {error}.') from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type that a field declares; a whole number is a number."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if origin is not None:
+        return isinstance(value, origin)
+    if hint is float:
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    return hint is Any or isinstance(value, hint)

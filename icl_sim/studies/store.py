@@ -50,6 +50,18 @@ PACKAGES = (
     "ml_collections",
 )
 _BYTES = b"icl_sim.bytes_of_rows"  # in the table's metadata: how much of rows.jsonl it holds
+_ABOUT = {  # what the parts of study.json are
+    "name": str,
+    "description": str,
+    "fingerprint": str,
+    "command": str,
+    "config": dict,
+    "versions": dict,
+    "devices": list,
+    "claims": list,
+    "figures": list,
+    "members": list,
+}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -141,10 +153,16 @@ def about(workdir: str | os.PathLike) -> dict[str, Any]:
         told = json.loads(path.read_text())
         if not isinstance(told, dict) or not {"config", "members"} <= set(told):
             raise ValueError("it is not the description of a study")
+        for name, kind in _ABOUT.items():
+            if name in told and not isinstance(told[name], kind):
+                raise ValueError(f"its {name} is no {'text' if kind is str else kind.__name__}")
+        for member in told["members"]:
+            if not isinstance(member, dict) or not isinstance(member.get("point"), dict) or "predictor" not in member:
+                raise ValueError("a member of it has no predictor or no point")
         return told
     except FileNotFoundError:
         raise StoreError(f"{workdir} holds no {STUDY}, so it is not the folder of a study's run.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(
             f"{path} is damaged ({error}); without it {workdir} cannot be read or gone on with."
         ) from error
@@ -261,11 +279,10 @@ def _read_lines(path: Path, *, repair: bool) -> list[Line]:
     for number, text in enumerate(whole, 1):
         try:
             lines.append(Line.from_json(text.decode()))
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise StoreError(
-                f"Line {number} of {path} is damaged, and is not the last one, which a crash may cut off. "
-                f"Delete the line to go "
-                "on without it, or choose another --workdir."
+                f"Line {number} of {path} is damaged ({error}), and is not the last one, which a crash may cut off. "
+                "Delete the line to go on without it, or choose another --workdir."
             ) from error
     if torn:
         log.warning(

@@ -7,9 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from icl_sim.engine.settings import Evaluation, Training
 from icl_sim.names import suggestion
 from icl_sim.studies import fields
+from icl_sim.studies.claims import Claim
+from icl_sim.studies.figures import Heat, Lines
 from icl_sim.studies.sweep import Point, Sweep, Value
 from icl_sim.types import Predictor, Task
 
@@ -72,8 +76,19 @@ class Study:
                 raise ValueError(
                     f"The predictor {name!r} is {predictor!r}; it must be a Predictor decorated with setting."
                 )
-        if isinstance(self.seed, bool) or self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
+        whole = isinstance(self.seed, int | float | np.integer) and not isinstance(self.seed, bool)
+        if not whole or not 0 <= self.seed < 2**32 or self.seed != int(self.seed):
             raise ValueError(f"seed is {self.seed!r}; it must be a whole number from 0 to 2^32 - 1.")
+        object.__setattr__(self, "seed", int(self.seed))
+        for name in ("claims", "figures", "headline"):
+            given = getattr(self, name)
+            if isinstance(given, str) or not isinstance(given, Sequence):
+                raise ValueError(f"The study's {name} are {given!r}; they must be a list.")
+        for name, kinds in (("claims", (Claim,)), ("figures", (Lines, Heat)), ("headline", (str,))):
+            for one in getattr(self, name):
+                if not isinstance(one, kinds):
+                    allowed = " or ".join(kind.__name__ for kind in kinds)
+                    raise ValueError(f"The study's {name} hold {one!r}; each must be a {allowed}.")
         predictors = {name: fields.normalized(p, f"predictors.{name}") for name, p in self.predictors.items()}
         object.__setattr__(self, "predictors", predictors)
         for name in ("task", "training", "evaluation"):

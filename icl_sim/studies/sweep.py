@@ -162,6 +162,8 @@ def _number(text: str) -> int | float | None:
 def _axes(part: Part) -> tuple[Sweep, ...]:
     if isinstance(part, Sweep):
         return (part,)
+    if not isinstance(part, Mapping) or not all(isinstance(name, str) for name in part):
+        raise ValueError(f"A sweep is made of {{'name': values}} and of other sweeps, not of {part!r}.")
     axes = []
     for name, values in part.items():
         if isinstance(values, str) or not isinstance(values, Iterable):

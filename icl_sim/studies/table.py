@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,19 @@ class Line:
 
     @classmethod
     def from_json(cls, text: str) -> Line:
-        """Undoes `to_json`. Raises ValueError, KeyError or TypeError if the text is no such line."""
-        told = json.loads(text)
-        measures = {(eval_set, metric): _array(values) for eval_set, metric, values in told["measures"]}
-        return cls(tuple(told["ids"]), told["step"], measures, told.get("finished", False))
+        """Undoes `to_json`. Raises ValueError if the text is no such line."""
+        try:
+            told = json.loads(text)
+            ids, step = tuple(map(operator.index, told["ids"])), operator.index(told["step"])
+            measures = {(str(eval_set), str(metric)): _array(values) for eval_set, metric, values in told["measures"]}
+            finished = "finished" in told and told["finished"] is True
+        except (KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"it is no record of measures: {error}") from error
+        if not all(0 <= number < 2**31 for number in (*ids, step)):
+            raise ValueError("its members or its step are out of range")
+        if any(len(values) != len(ids) for values in measures.values()):
+            raise ValueError(f"it does not hold one value for each of its {len(ids)} members")
+        return cls(ids, step, measures, finished)
 
 
 def tabulated(lines: Iterable[Line], members: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -58,6 +68,8 @@ def tabulated(lines: Iterable[Line], members: Sequence[Mapping[str, Any]]) -> pd
     import pandas as pd
 
     latest = {(line.ids, line.step): line for line in lines if not line.finished}
+    if strangers := {number for line in latest.values() for number in line.ids if number >= len(members)}:
+        raise ValueError(f"The rows tell of member {min(strangers)}, and the study has {len(members)} members.")
     names = {
         name: code for code, name in enumerate(dict.fromkeys(n for line in latest.values() for n in line.measures))
     }

@@ -150,6 +150,8 @@ class ClassMixture(Task):
         return {name: (eval_set, "error") for name, eval_set in named.items()}
 
     def check(self) -> None:
+        if self.seed is not None and (self.seed != int(self.seed) or not 0 <= self.seed < 2**32):
+            raise ValueError(f"task.seed is {self.seed}; it must be a whole number from 0 to 2^32 - 1.")
         for name in ("num_high", "num_low", "context_length"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"task.{name} is {value}; it must be at least 1.")

@@ -40,7 +40,7 @@ def test_one_point_is_the_end_and_no_training_is_one_evaluation():
         (Training(schedule="rsqr"), "allowed: constant, rsqrt. Did you mean 'rsqrt'?"),
         (Training(schedule="rsqrt"), "warmup_steps is 0; with schedule 'rsqrt' it must be at least 1"),
         (Training(warmup_steps=-1), "warmup_steps is -1; with schedule 'constant' it must be at least 0"),
-        (Evaluation(points=0), "evaluation.points is 0; it must be at least 1"),
+        (Evaluation(points=0), "evaluation.points is 0; it must be from 1 to 10,000,000"),
         (Evaluation(sequences=150, batch_size=100), "it must be a multiple of evaluation.batch_size, 100"),
     ],
 )

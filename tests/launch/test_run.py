@@ -96,6 +96,9 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(config, tmp_path):
         (["--workdir=w", "--sweep=task.num_sequences=4"], "num_sequences is 4"),
         (["--workdir=w", "--sweep=task.p_hihg=1"], "Did you mean 'p_high'"),
         (["--workdir=w", "--config.predictors.in_weight.kind=in_wait"], "Did you mean 'in_weight'"),
+        (["--workdir=w", "--config.task.seed=1.5"], "task.seed is 1.5; it must be a whole number"),
+        (["--workdir=w", "--config.predictors.in_weight.hidden=(1.5,)"], "must be a tuple of whole numbers"),
+        (["--workdir=w", "--config.evaluation.points=10000000000"], "evaluation.points is 10000000000"),
         (["--workdr=w"], "Did you mean: workdir"),
         (["--workdir=w", "stray"], "Unknown argument 'stray'"),
         ([], "Give --workdir=DIR"),
@@ -104,6 +107,10 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(config, tmp_path):
 def test_mistakes_are_one_sentence_and_exit_code_one(config, args, sentence, tmp_path):
     told(call(f"--config={config}", *(arg.replace("=w", f"={tmp_path}/w") for arg in args)), sentence)
     assert not (tmp_path / "w").exists()
+
+
+def test_a_study_that_does_not_fit_into_memory_is_a_sentence(config, tmp_path):
+    told(call(f"--config={config}", f"--workdir={tmp_path}/w", f"--config.task.inputs.dim={4 * 10**18}"), "fit into")
 
 
 def test_mistakes_about_the_study_file_are_one_sentence(config):

@@ -12,6 +12,8 @@ from ml_collections import config_flags
 from icl_sim.engine.settings import Evaluation, Training
 from icl_sim.predictors import PREDICTORS, Transformer
 from icl_sim.studies import codec
+from icl_sim.studies.claims import Claim, Value, below
+from icl_sim.studies.figures import Lines
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import chain, product
 from icl_sim.tasks import INPUTS, TASKS, ClassMixture, Glyphs, Omniglot
@@ -76,13 +78,15 @@ def test_nested_settings_that_are_none_by_default_survive():
 
 
 def test_claims_travel_in_the_config_untouched():
-    claim = object()
-    study = dataclasses.replace(STUDY, claims=(claim,), figures=(claim,))
-    assert codec.study_of(codec.config_of(study)).claims == (claim,)
+    claim = Claim(id="a", statement="s", source="x", measure=Value(predictor="p", metric="m"), condition=below(1))
+    figure = Lines(name="a", title="A")
+    study = codec.study_of(codec.config_of(dataclasses.replace(STUDY, claims=(claim,), figures=(figure,))))
+    assert study.claims == (claim,) and study.figures == (figure,)
 
 
 def test_names_and_claims_do_not_make_another_study_but_numbers_do():
-    same = dataclasses.replace(STUDY, name="other", description="x", claims=(1,), headline=("control_low",))
+    figures = (Lines(name="a", title="A"),)
+    same = dataclasses.replace(STUDY, name="other", description="x", figures=figures, headline=("control_low",))
     assert codec.fingerprint(same) == codec.fingerprint(STUDY)
     other = STUDY.at({"training.steps": 8, "task.inputs.noise": 0.1})
     other = dataclasses.replace(other, sweep=STUDY.sweep)

@@ -88,6 +88,33 @@ def test_numbers_in_words(value, text):
     assert figures.number(value) == text
 
 
+@pytest.mark.parametrize(
+    "axes", [{"x": "nope"}, {"columns": "task.p_hihg"}, {"lines": None}, {"x": 5}, {"where": {"nope": 1}}]
+)
+def test_axes_that_the_study_does_not_have_are_named(axes):
+    with pytest.raises(ValueError, match="'mine'.*allowed: task.num_sequences, seed"):
+        figures.resolve(Lines(name="mine", title="A", quantities=ONE, **axes), runs.table())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"title": 5}, {"predictors": "abc"}, {"quantities": ["a"]}, {"where": [1]}, {"x": None}, {"kind": ["x"]}],
+)
+def test_records_with_values_of_another_type_are_refused(changes):
+    plain = figures.to_json([Lines(name="a", title="A", quantities=ONE)])
+    assert figures.from_json(plain)
+    with pytest.raises(ValueError, match="which it cannot be|Unknown kind"):
+        figures.from_json([plain[0] | changes])
+
+
+def test_swept_words_and_truths_can_be_drawn():
+    for values in ((True, False), ("a", "b")):
+        rows = runs.table(**{"task.p_high": (0.5, 0.9)})
+        rows["task.p_high"] = rows["task.p_high"].map(dict(zip((0.5, 0.9), values, strict=True)))
+        for spec in figures.chosen((), "class_mixture", rows):
+            drawing.draw(spec, rows)
+
+
 def test_curves_drawn_are_those_of_the_table():
     table = runs.table()
     spec = figures.resolve(Lines(name="a", title="A", quantities=ONE), table)

@@ -223,7 +223,20 @@ def test_a_full_disk_under_a_checkpoint_is_told_like_any_other(tmp_path):
         raise RuntimeError("RESOURCE_EXHAUSTED: Error writing: No space left on device")
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", "3"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        "3",
+        "[" * 100_000,
+        '{"config": {}, "members": 3}',
+        '{"config": [], "members": []}',
+        '{"config": {}, "members": [{"id": 0}]}',
+        '{"config": {}, "members": [], "versions": [1]}',
+        '{"config": {}, "members": [], "claims": {}}',
+    ],
+)
 def test_a_study_json_that_describes_no_study_is_damaged(tmp_path, content):
     (tmp_path / "study.json").write_text(content)
     with pytest.raises(StoreError, match="damaged"):

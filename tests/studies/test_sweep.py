@@ -77,6 +77,13 @@ def test_bad_axes_are_refused_by_name(bad):
         product(bad)
 
 
+@pytest.mark.parametrize("bad", [5, None, "abc", [("seed", [1])], {5: [1]}])
+def test_what_is_no_sweep_is_refused(bad):
+    for combine in (product, zip_, chain):
+        with pytest.raises(ValueError, match="A sweep is made of"):
+            combine(bad)
+
+
 @given(axis("a"), axis("b"), axis("a"))
 def test_overriding_replaces_what_both_set_and_keeps_the_rest(a, b, other):
     combined = overridden(product(a, b), other)

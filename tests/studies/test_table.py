@@ -37,11 +37,29 @@ def test_a_line_survives_strict_json():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", "3", '{"ids":[1],"step":0,"measures":[["a"]]}', '{"ids":[1']
+    "text",
+    [
+        *("", "{}", "[]", "3", '{"ids":[1', "[" * 100_000),
+        '{"ids":[1],"step":0,"measures":[["a"]]}',
+        '{"ids":[null],"step":0,"measures":[]}',
+        '{"ids":[1.5],"step":0,"measures":[]}',
+        '{"ids":[1],"step":null,"measures":[]}',
+        '{"ids":[1],"step":[0],"measures":[]}',
+        '{"ids":[1],"step":-1,"measures":[]}',
+        '{"ids":[1],"step":1' + 30 * "0" + ',"measures":[]}',
+        '{"ids":[1,2],"step":0,"measures":[["a","b",[1]]]}',
+        '{"ids":[1],"step":0,"measures":[["a","b",["x"]]]}',
+        '{"ids":[1],"step":0,"measures":[["a","b",[1' + 400 * "0" + "]]]}",
+    ],
 )
 def test_other_text_is_no_line(text):
-    with pytest.raises((ValueError, KeyError, TypeError)):
+    with pytest.raises(ValueError):
         Line.from_json(text)
+
+
+def test_members_that_the_study_does_not_have_are_named():
+    with pytest.raises(ValueError, match="tell of member 7, and the study has 3 members"):
+        tabulated([line((0, 7), 0, error=[0.1, 0.2])], MEMBERS)
 
 
 def test_the_table_is_long_and_sorted():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -234,3 +235,13 @@ def test_real_images_of_a_class_are_alike(omniglot_dir):
     a, b = images[:, 0], images[:, 1]
     found = ((a**2).sum(1) - 2 * b @ a.T).argmin(axis=1)
     assert (found == np.arange(1623)).mean() > 0.05
+
+
+@pytest.mark.parametrize("member", [b"garbage", b"", b"\x93NUMPY\x01\x00\x04\x00{[(\n"])
+def test_an_npz_whose_arrays_are_none_is_named(tmp_path, member):
+    path = tmp_path / "images_evaluation.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", member)
+        archive.writestr("labels.npy", member)
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        read(path, EVALUATION, (0,))
