@@ -64,10 +64,16 @@ def claims_of(config: str) -> tuple:
         raise ValueError(f"{path} cannot be read: {type(error).__name__}: {error}.") from error
     if not hasattr(module, "get_config"):
         raise ValueError(f"{path} has no get_config, so it is no study file.")
-    config = module.get_config(variant) if variant else module.get_config()
-    if not hasattr(config, "claims"):
-        raise ValueError(f"get_config of {path} must return icl_sim.config_of(study), not a {type(config).__name__}.")
-    return claims.check(config.claims)
+    try:
+        config = module.get_config(variant) if variant else module.get_config()
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"get_config of {path} cannot be used: {type(error).__name__}: {error}.") from error
+    found = getattr(config, "claims", None)
+    if not isinstance(found, tuple | list) or not all(isinstance(claim, claims.Claim) for claim in found):
+        raise ValueError(f"get_config of {path} must return icl_sim.config_of(study), and its claims be of kind Claim.")
+    return claims.check(found)
 
 
 if __name__ == "__main__":

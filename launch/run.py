@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import os
 import re
 import shlex
 import sys
@@ -40,9 +41,15 @@ def main(argv: list[str]) -> int:
         if len(argv) > 1:
             raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags, see --help.")
         return _run()
+    except BrokenPipeError:  # who reads the output has seen enough; the run itself is complete
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted; what was saved is intact, and the same line goes on from there.", file=sys.stderr)
+        return 130
     except Exception as error:
         if not _is_too_large(error):
             raise
@@ -150,7 +157,7 @@ def _sentence(error: BaseException) -> str:
     if isinstance(root, SyntaxError):
         return f"{root.filename}, line {root.lineno}, is not valid Python: {root.msg}."
     if isinstance(root, KeyError):
-        return f"The study has no part named {texts[-1]!r}; --dry_run lists its predictors."
+        return f"The study has no part named {texts[-1]!r}; --dry_run lists its predictors, study.json all parts."
     if isinstance(root, AttributeError) and "get_config" in texts[-1]:
         return "The file of --config has no get_config, so it is no study file."
     return f"The study file cannot be read: {type(root).__name__}: {texts[-1]}."

@@ -35,16 +35,20 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path):
+        self._folder = Path(folder).absolute()
+        for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):  # of saves that were killed
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self._unreadable = [self._set_aside(step, why) for step in self._steps() if (why := _damage(step))]
+        self._checkpointer = self._opened()
+
+    def _opened(self) -> Any:
         from orbax.checkpoint.experimental import v1 as orbax  # heavy, and needed only by runs that are kept
 
-        self._folder = Path(folder).absolute()
-        self._unreadable = [self._set_aside(step, why) for step in self._steps() if (why := _damage(step))]
-        self._checkpointer = orbax.training.Checkpointer(
+        return orbax.training.Checkpointer(
             self._folder,
             # The caller decides when to save; the default would skip a save while another is in flight.
             save_decision_policy=orbax.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=orbax.training.preservation_policies.LatestN(KEPT),
-            cleanup_tmp_directories=True,
         )
 
     def __enter__(self) -> Checkpoints:
@@ -80,6 +84,13 @@ class Checkpoints:
             raise CheckpointError(" ".join(self._unreadable))
         return None
 
+    def set_all_aside(self) -> None:
+        """Renames all checkpoints, for a group that starts again: the newest of before would outlive those to come."""
+        self.close()
+        for path in self._steps():
+            self._rename(path, "aside")
+        self._checkpointer = self._opened()
+
     def close(self) -> None:
         self._checkpointer.close()
 
@@ -95,10 +106,13 @@ class Checkpoints:
         return sorted(path for path in self._folder.glob("*") if path.name.isdigit())
 
     def _set_aside(self, path: Path, why: str) -> str:
-        aside = path.with_name(f"{path.name}.damaged")
+        self._rename(path, "damaged")
+        return self._told(path, why)
+
+    def _rename(self, path: Path, ending: str) -> None:
+        aside = path.with_name(f"{path.name}.{ending}")
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
-        return self._told(path, why)
 
     def _told(self, path: Path, why: str) -> str:
         sentence = f"The checkpoint {path} cannot be read ({why.strip().splitlines()[0][:200]})."
@@ -123,6 +137,8 @@ def _damage(checkpoint: Path) -> str:
     except FileNotFoundError:
         return f"it has no {CHECKSUMS}, so that saving it did not come to its end"
     except ValueError:
+        return f"its file {CHECKSUMS} is damaged"
+    if not isinstance(saved, dict) or not saved:
         return f"its file {CHECKSUMS} is damaged"
     found = _checksums(checkpoint)
     for name in saved:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from icl_sim import names
@@ -38,10 +40,10 @@ class Training:
         for name, least in (("steps", 0), ("batch_size", 1)):
             if not least <= (value := getattr(self, name)) <= MAX_COUNT:
                 raise ValueError(f"training.{name} is {value}; it must be from {least} to {MAX_COUNT:,}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"training.learning_rate is {self.learning_rate}; it must be above 0.")
-        if not self.adam_epsilon >= 0:
-            raise ValueError(f"training.adam_epsilon is {self.adam_epsilon}; it must be at least 0.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"training.learning_rate is {self.learning_rate}; it must be above 0 and finite.")
+        if not 0 <= self.adam_epsilon < math.inf:
+            raise ValueError(f"training.adam_epsilon is {self.adam_epsilon}; it must be at least 0 and finite.")
         names.require("training.schedule", self.schedule, SCHEDULES)
         least = 1 if self.schedule == "rsqrt" else 0
         if not self.warmup_steps >= least:

@@ -91,12 +91,19 @@ def config_of(study: Study) -> ConfigDict:
 
 
 def study_of(config: ConfigDict) -> Study:
-    """The study that a config describes, overrides included."""
-    plain = config.to_dict()
-    folder = plain["task"].pop(_OMNIGLOT_DIR, None)
-    if folder is not None:
-        plain["task"]["inputs"]["dir"] = folder
-    return decode(plain)
+    """The study that a config describes, overrides included.
+
+    Raises:
+      ValueError: in a sentence, whatever is wrong with the config.
+    """
+    try:
+        plain = config.to_dict()
+        folder = plain["task"].pop(_OMNIGLOT_DIR, None)
+        if folder is not None:
+            plain["task"]["inputs"]["dir"] = folder
+        return decode(plain)
+    except (TypeError, AttributeError, KeyError, ImportError, OverflowError) as error:
+        raise ValueError(f"The config does not describe a study: {type(error).__name__}: {error}.") from error
 
 
 def fingerprint(study: Study) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -78,8 +80,12 @@ def coerced(setting: Any, name: str, value: Any, path: str) -> Any:
         return _items_coerced(setting, name, value, path)
     if type(value) in admitted or (dataclasses.is_dataclass(value) and isinstance(value, tuple(admitted))):
         return value
+    if value is None and str in admitted:  # the command line reads the word none so
+        return "none"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and float in admitted:
+        if abs(value) > sys.float_info.max and value not in (math.inf, -math.inf):
+            raise ValueError(f"{path}.{name} is a number of {len(str(value))} digits, more than a float can hold.")
         return float(value)
     if number and int in admitted and value == value // 1:  # 1e4 steps
         return int(value)

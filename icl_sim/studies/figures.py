@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,11 @@ class Quantity:
         )
 
 
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", str(name)):
+        raise ValueError(f"A figure has the name {name!r}; names of files are 1 to 80 letters, digits, _ and -.")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lines:
     """Curves with seed bands: a row per quantity, a column per value of `columns`, a line per value of `lines`.
@@ -61,6 +67,9 @@ class Lines:
     predictors: tuple[str, ...] = ()
     where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Heat:
@@ -78,6 +87,9 @@ class Heat:
     y: str = AUTO
     predictors: tuple[str, ...] = ()
     where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
 
 
 Spec = Lines | Heat
@@ -187,7 +199,7 @@ def chosen(specs: Sequence[Spec], task_kind: str | None, table: pd.DataFrame) ->
     specs = tuple(specs) or PRESETS.get(task_kind or "", DEFAULT)
     resolved = [spec for spec in (resolve(spec, table) for spec in specs) if spec is not None]
     # Two figures that differ over a sweep may be one and the same for a single run.
-    return tuple({repr(dataclasses.replace(s, name="", title="")): s for s in reversed(resolved)}.values())[::-1]
+    return tuple({repr(dataclasses.replace(s, name="same", title="")): s for s in reversed(resolved)}.values())[::-1]
 
 
 def headlines(table: pd.DataFrame, most: int = 4) -> tuple[Quantity, ...]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from icl_sim.engine import devices
 from icl_sim.engine.checkpoints import CheckpointError, Checkpoints
 from icl_sim.engine.group import Group
+from icl_sim.engine.program import is_trainable
 from icl_sim.engine.simulate import simulate as simulate_group
 from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
@@ -62,7 +63,7 @@ def run(study: Study, workdir: str | os.PathLike, *, command: str = "", quiet: b
     """
     planned = plan(study)
     with Store(workdir, study, planned, command) as store, _progress(study, planned, quiet) as progress:
-        waiting = [n for n, group in enumerate(planned.groups) if not store.is_finished(group.ids)]
+        waiting = [n for n, group in enumerate(planned.groups) if not _is_finished(store, group)]
         simulated = 0
         with _Stop() as stop:
             while simulated < len(waiting) and not stop.asked:
@@ -70,7 +71,7 @@ def run(study: Study, workdir: str | os.PathLike, *, command: str = "", quiet: b
                 simulated += 1
         if simulated or not store.is_tabulated():
             store.tabulate()
-        finished = all(store.is_finished(group.ids) for group in planned.groups)
+        finished = all(_is_finished(store, group) for group in planned.groups)
     return Status(finished, len(planned.groups), simulated)
 
 
@@ -84,6 +85,8 @@ def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: b
     with contextlib.suppress(RuntimeError):  # a backend that runs already keeps its devices
         devices.use_all_cores()
     if workdir is not None:
+        if not os.fspath(workdir):
+            raise ValueError("workdir is empty; name a folder, or None to keep nothing.")
         run(study, workdir, quiet=quiet)
         return load(workdir)
     planned, lines = plan(study), []
@@ -96,6 +99,14 @@ def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: b
                 progress.update(chunk, group.members.training.steps)
     members = [{"id": e.id, "predictor": e.predictor, "point": e.point} for e in planned.entries]
     return tabulated(lines, members)
+
+
+def _is_finished(store: Store, group: Group) -> bool:
+    """Whether a group has nothing left to do: its end was noted, and no row has got lost since."""
+    if not store.has_ended(group.ids):
+        return False
+    steps = group.members.training.steps if is_trainable(group) else 0
+    return all(store.has(group.ids, step) for step in group.members.evaluation.steps(steps))
 
 
 def _run_group(planned: Plan, number: int, store: Store, progress: Progress, stop: _Stop) -> None:
@@ -131,6 +142,7 @@ def _restored(
         found = checkpoints.restore(group)
     except CheckpointError as error:
         progress.note(f"{error} Its members start again; rows that they have stay until then.")
+        checkpoints.set_all_aside()
         return None, 0
     if found is None:
         return None, 0
@@ -139,6 +151,7 @@ def _restored(
     lost = [s for s in group.members.evaluation.steps(steps) if s <= step and not store.has(group.ids, s)]
     if lost:
         progress.note(f"{folder} is at step {step}, but the rows of step {lost[0]} are gone; starting again.")
+        checkpoints.set_all_aside()
         return None, 0
     return state, step
 

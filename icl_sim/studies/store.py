@@ -76,7 +76,7 @@ class Store:
     """The folder of one study's run, open for writing by this process alone. Use as a context manager."""
 
     def __init__(self, workdir: str | os.PathLike, study: Study, plan: Plan, command: str = ""):
-        self.folder = Path(workdir)
+        self.folder = Path(workdir).expanduser()
         with explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self.folder)
@@ -93,6 +93,11 @@ class Store:
             self.about = about(self.folder)
             _refuse_other(self.folder, self.about, study)
         else:
+            if left := [name for name in (ROWS, RESULTS) if (self.folder / name).exists()]:
+                raise StoreError(
+                    f"{self.folder} holds {left[0]} of a run whose {STUDY} is gone, so that nobody knows what was run; "
+                    "choose another --workdir."
+                )
             self.about = _description(study, plan, command)
             write_atomically(path, json.dumps(self.about, indent=1, allow_nan=False).encode())
         self.lines = _read_lines(self.folder / ROWS, repair=True)
@@ -109,8 +114,8 @@ class Store:
         """Whether there is a line of a group's measures at a step."""
         return any(line.step == step and line.ids == tuple(ids) and not line.finished for line in self.lines)
 
-    def is_finished(self, ids: Sequence[int]) -> bool:
-        """Whether a group of members has nothing left to do."""
+    def has_ended(self, ids: Sequence[int]) -> bool:
+        """Whether the end of a group of members was noted."""
         return any(line.finished and line.ids == tuple(ids) for line in self.lines)
 
     def append(self, ids: Sequence[int], step: int, measures: Mapping[tuple[str, str], np.ndarray]) -> None:
@@ -148,7 +153,7 @@ class Store:
 
 def about(workdir: str | os.PathLike) -> dict[str, Any]:
     """What `study.json` says. Raises StoreError if there is none or if it is damaged."""
-    path = Path(workdir) / STUDY
+    path = Path(workdir).expanduser() / STUDY
     try:
         told = json.loads(path.read_text())
         if not isinstance(told, dict) or not {"config", "members"} <= set(told):
@@ -171,12 +176,15 @@ def about(workdir: str | os.PathLike) -> dict[str, Any]:
 def load(workdir: str | os.PathLike) -> pd.DataFrame:
     """The results of a run so far, finished or not: from `results.parquet` where it is complete, else from "
     "the rows."""
-    folder = Path(workdir)
+    folder = Path(workdir).expanduser()
     told, rows, path = about(folder), folder / ROWS, folder / RESULTS
     if path.exists() and (not rows.exists() or _bytes_held(path) == rows.stat().st_size):
-        import pandas as pd
-
-        return pd.read_parquet(path)
+        try:
+            return _read_table(path)
+        except Exception as error:  # what damaged tables make their readers raise is of many kinds
+            if not rows.exists():
+                raise StoreError(f"{path} is damaged and cannot be read ({error}).") from error
+            log.warning("%s is damaged (%s) and is left aside.", path, error)
     if not rows.exists():
         raise StoreError(f"{workdir} holds no results yet.")
     return tabulated(_read_lines(rows, repair=False), told["members"])
@@ -206,14 +214,17 @@ def explained(folder: Path) -> Iterator[None]:
             raise StoreError(full) from error
         if error.errno in _READ_ONLY:
             raise StoreError(f"{folder} cannot be written to ({error.strerror}); choose another --workdir.") from error
-        if error.errno in (errno.EEXIST, errno.ENOTDIR):
-            raise StoreError(f"{folder} is not a folder; choose another --workdir.") from error
-        if error.errno == errno.ENOENT:
-            raise StoreError(f"{folder} cannot be made ({error.strerror}); choose another --workdir.") from error
+        where = error.filename or folder
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
+            raise StoreError(f"{where} is not a folder; choose another --workdir.") from error
+        if error.errno == errno.EISDIR:
+            raise StoreError(f"{where} is a folder, and a file belongs there; choose another --workdir.") from error
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            raise StoreError(f"{where} cannot be made ({error.strerror}); choose another --workdir.") from error
         raise
     except Exception as error:
         # Checkpoints are written by a library of its own kinds of errors.
-        if any(words in str(error) for words in ("No space left", "RESOURCE_EXHAUSTED")):
+        if "No space left" in str(error) or ("RESOURCE_EXHAUSTED" in str(error) and "writing" in str(error)):
             raise StoreError(full) from error
         raise
 
@@ -234,6 +245,8 @@ def _locked(folder: Path) -> int:
 
 
 def _refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:
+    if "fingerprint" not in told:
+        raise StoreError(f"{folder / STUDY} is damaged: it has no fingerprint. Choose another --workdir.")
     if told["fingerprint"] == codec.fingerprint(study):
         return
     there, here = told["config"], codec.jsonable(codec.encode(study))
@@ -308,8 +321,14 @@ def _write_table(path: Path, table: pd.DataFrame, bytes_of_rows: int) -> None:
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _BYTES: str(bytes_of_rows).encode()})
     sink = pa.BufferOutputStream()
-    pq.write_table(arrow, sink)
+    pq.write_table(arrow, sink, write_page_checksum=True)
     write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path, page_checksum_verification=True).to_pandas()
 
 
 def _bytes_held(path: Path) -> int:
@@ -319,7 +338,7 @@ def _bytes_held(path: Path) -> int:
 
     try:
         return int((pq.read_schema(path).metadata or {}).get(_BYTES, b"-1"))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         log.warning("%s is damaged (%s) and is left aside.", path, error)
         return -1
 

@@ -65,6 +65,8 @@ class Study:
         ):
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"The study's {name} is {getattr(self, name)!r}; it must be a {kind.__name__}.")
+        if not len(self.sweep):
+            raise ValueError("The study's sweep has no points; Sweep() is the one point that sets nothing.")
         if not isinstance(self.predictors, Mapping) or not self.predictors:
             raise ValueError(
                 f"The study's predictors are {self.predictors!r}; give at least one, as in {{'name': Transformer()}}."

@@ -73,9 +73,10 @@ def _published(run: Run, found: Sequence[Verdict]) -> list[_Published]:
 
 
 def _made_by(run: Run) -> str:
+    jax = run.about.get("versions", {}).get("jax")
     return (
-        f"    {run.about['command']}\n\n"
-        f"{run.config['description']} {size(run)}, jax {run.about['versions']['jax']}. Mean ± half of the 95 % "
+        f"    {run.about.get('command', '')}\n\n"
+        f"{run.config.get('description', '')} {size(run)}, jax {jax}. Mean ± half of the 95 % "
         "t-interval over seeds, each seed at its evaluation step of the lowest loss on the training set. Below it the "
         "published number, where there is one: ✓ if the interval lies within the tolerance of it, ✗ if it lies "
         "outside, no mark if it straddles the bound or seeds or steps are too few to say."

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 Value = float | int | bool | str | None | tuple
 Point = Mapping[str, Value]
+MAX_POINTS = 1_000_000
 MAX_RANGE = 100_000  # values that one range on the command line may stand for
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -64,6 +65,8 @@ def product(*parts: Part) -> Sweep:
     """Every combination; what is named first varies slowest."""
     axes = [axis for part in parts for axis in _axes(part)]
     _refuse_repeats(axes)
+    if (size := math.prod(map(len, axes))) > MAX_POINTS:
+        raise ValueError(f"The sweep has {size:,} points; at most {MAX_POINTS:,} fit into one study.")
     return Sweep(tuple(_joined(points) for points in itertools.product(*axes)))
 
 
@@ -137,7 +140,10 @@ def _range(name: str, item: str, first: str, last: str, stride: str | None) -> I
             f"The sweep gives {name} the range {item!r}; a range may stand for at most {MAX_RANGE} values."
         )
     numbers = range(start, stop + 1, step)
-    return numbers if base is None else tuple(_number(f"{base}^{number}") for number in numbers)
+    values = numbers if base is None else tuple(_number(f"{base}^{number}") for number in numbers)
+    if None in values:
+        raise ValueError(f"The sweep gives {name} the range {item!r}, whose powers are more than a number can hold.")
+    return values
 
 
 def _number(text: str) -> int | float | None:

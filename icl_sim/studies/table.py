@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import operator
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
+_CHECKSUM = ',"crc":'
 COLUMNS = ("member", "step", "predictor", "eval_set", "metric", "value")
 
 
@@ -32,16 +34,20 @@ class Line:
     finished: bool = False
 
     def to_json(self) -> str:
-        """One line of strict JSON; NaN is null, and infinities are words."""
+        """One line of strict JSON that ends in the CRC-32 of what comes before; NaN is null, infinities are words."""
         measures = [[eval_set, metric, _numbers(values)] for (eval_set, metric), values in self.measures.items()]
         told = {"ids": self.ids, "step": self.step, "measures": measures} | (
             {"finished": True} if self.finished else {}
         )
-        return json.dumps(told, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(told, allow_nan=False, separators=(",", ":"))
+        return f"{text[:-1]}{_CHECKSUM}{zlib.crc32(text[:-1].encode())}}}"
 
     @classmethod
     def from_json(cls, text: str) -> Line:
-        """Undoes `to_json`. Raises ValueError if the text is no such line."""
+        """Undoes `to_json`. Raises ValueError if the text is no such line, or not what was written."""
+        content, marked, checksum = text.rpartition(_CHECKSUM)
+        if marked and checksum != f"{zlib.crc32(content.encode())}}}":
+            raise ValueError("it is not what was written: its checksum is wrong")
         try:
             told = json.loads(text)
             ids, step = tuple(map(operator.index, told["ids"])), operator.index(told["step"])

@@ -181,9 +181,9 @@ def read(path: Path, split: Split, drawings: tuple[int, ...]) -> np.ndarray:
         with zipfile.ZipFile(path):  # an npz file is one too, but numpy takes a damaged one for a pickle
             pass
         return (_read_zip if path.suffix == ".zip" else _read_npz)(path, split, drawings)
-    except ValueError:
-        raise
     except Exception as error:  # what a damaged archive makes its readers raise is of many kinds
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
         raise ValueError(f"{path} is truncated or damaged and cannot be read: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -32,8 +33,8 @@ class Prototypes:
         del num_classes
         if self.dim < 1:
             raise ValueError(f"task.inputs.dim is {self.dim}; the number of coordinates must be at least 1.")
-        if not self.noise >= 0:
-            raise ValueError(f"task.inputs.noise is {self.noise}; a standard deviation must be at least 0.")
+        if not 0 <= self.noise < math.inf:
+            raise ValueError(f"task.inputs.noise is {self.noise}; a standard deviation must be at least 0 and finite.")
 
     def load(self, num_classes: int) -> None:
         del num_classes

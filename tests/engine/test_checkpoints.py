@@ -76,6 +76,32 @@ def test_a_step_is_saved_again_where_it_is_reached_again(folder, states):
     assert step == 60 and state.loss_sum.tolist() == [7, 8]
 
 
+def test_a_group_that_starts_again_is_not_outlived_by_what_was(folder, states):
+    """The newest two are kept, and those of before would be the newest."""
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.restore(MEMBERS)[1] == 60
+        checkpoints.set_all_aside()
+        for step in (1, 4, 15):
+            checkpoints.save(step, states[step])
+    state, step = restored(folder)
+    assert step == 15
+    assert_same(state, states[15])
+    assert {path.name for path in folder.iterdir() if path.is_dir()} >= {"4", "15", "20.aside", "60.aside"}
+
+
+def test_what_a_killed_save_has_left_is_cleared_away(folder):
+    left = folder / "61.orbax-checkpoint-tmp-7"
+    left.mkdir()
+    assert restored(folder)[1] == 60 and not left.exists()
+
+
+def test_checksums_that_are_none_are_damage(folder, caplog):
+    for content in ("5", "[]", "null", "{}"):
+        (folder / "60" / "checksums.json").write_text(content)
+        assert restored(folder)[1] == 20 and "checksums.json is damaged" in caplog.text
+        (folder / "60.damaged").rename(folder / "60")
+
+
 def flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0x10

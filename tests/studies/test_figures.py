@@ -96,6 +96,12 @@ def test_axes_that_the_study_does_not_have_are_named(axes):
         figures.resolve(Lines(name="mine", title="A", quantities=ONE, **axes), runs.table())
 
 
+@pytest.mark.parametrize("name", ["../../escaped", "/tmp/x", "a/b", "", "a" * 81])
+def test_names_of_figures_stay_in_their_folder(name):
+    with pytest.raises(ValueError, match="names of files are 1 to 80 letters"):
+        Lines(name=name, title="A")
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"title": 5}, {"predictors": "abc"}, {"quantities": ["a"]}, {"where": [1]}, {"x": None}, {"kind": ["x"]}],

@@ -93,6 +93,10 @@ class FakeCheckpoints:
                 raise CheckpointError(f"The checkpoint {path} is damaged.") from None
         return None
 
+    def set_all_aside(self):
+        for path in self.folder.iterdir():
+            path.unlink()
+
     def close(self):
         pass
 
@@ -226,6 +230,16 @@ def test_rows_that_are_gone_are_made_again_rather_than_missed(engine, expected, 
     run(STUDY, tmp_path)
     assert "the rows of step 1 are gone" in capfd.readouterr().err
     pd.testing.assert_frame_equal(load(tmp_path), expected)
+
+
+def test_rows_that_a_finished_study_has_lost_are_made_again(engine, expected, tmp_path):
+    run(STUDY, tmp_path, quiet=True)
+    lines = (tmp_path / ROWS).read_text().splitlines(keepends=True)
+    (tmp_path / ROWS).write_text("".join(lines[:1] + lines[2:]))
+    engine.chunks.clear()
+    assert run(STUDY, tmp_path, quiet=True).simulated == 1
+    pd.testing.assert_frame_equal(load(tmp_path), expected)
+    assert run(STUDY, tmp_path, quiet=True).simulated == 0
 
 
 def test_a_disk_that_is_full_for_a_checkpoint_keeps_the_rows(engine, expected, tmp_path):

@@ -52,7 +52,7 @@ def test_what_is_written_is_read(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "new" / "run" / RESULTS), table)
     assert list(table["value"]) == [0.5] * 3 + [0, 3 / 8, 7 / 8]
     with opened(tmp_path / "new" / "run") as store:
-        assert store.is_finished(IDS) and not store.is_finished((0,)) and store.is_tabulated()
+        assert store.has_ended(IDS) and not store.has_ended((0,)) and store.is_tabulated()
         assert store.has(IDS, 3) and not store.has(IDS, 4)
 
 
@@ -92,6 +92,38 @@ def test_a_truncated_table_is_named_and_made_again_from_the_rows(tmp_path, caplo
     assert RESULTS in caplog.text and "damaged" in caplog.text
 
 
+def test_a_flipped_bit_of_the_table_is_noticed_and_the_rows_read(tmp_path):
+    table = filled(tmp_path)
+    content = (tmp_path / RESULTS).read_bytes()
+    for place in range(4, len(content), len(content) // 40):
+        (tmp_path / RESULTS).write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        pd.testing.assert_frame_equal(load(tmp_path), table)
+
+
+def test_a_damaged_table_without_rows_is_a_sentence(tmp_path):
+    filled(tmp_path)
+    content = (tmp_path / RESULTS).read_bytes()
+    (tmp_path / ROWS).unlink()
+    (tmp_path / RESULTS).write_bytes(content[:300] + bytes(100) + content[400:])
+    with pytest.raises(StoreError, match="results.parquet is damaged"):
+        load(tmp_path)
+
+
+def test_a_changed_digit_of_a_row_is_noticed(tmp_path):
+    filled(tmp_path)
+    content = (tmp_path / ROWS).read_bytes()
+    (tmp_path / ROWS).write_bytes(content.replace(b'"step":3', b'"step":5'))
+    with pytest.raises(StoreError, match="Line 2 .* is damaged .it is not what was written"):
+        opened(tmp_path)
+
+
+def test_rows_whose_study_is_gone_are_not_taken_for_another(tmp_path):
+    filled(tmp_path)
+    (tmp_path / "study.json").unlink()
+    with pytest.raises(StoreError, match="holds rows.jsonl of a run whose study.json is gone"):
+        opened(tmp_path)
+
+
 @pytest.mark.parametrize("cut", [1, 20])
 def test_a_line_that_a_crash_cut_off_is_named_and_dropped(tmp_path, caplog, cut):
     filled(tmp_path)
@@ -100,7 +132,7 @@ def test_a_line_that_a_crash_cut_off_is_named_and_dropped(tmp_path, caplog, cut)
     rows.write_bytes(content[:-cut])
     with caplog.at_level(logging.WARNING), opened(tmp_path) as store:
         assert [line.step for line in store.lines] == [0, 3, 7]
-        assert not store.is_finished(IDS)  # the cut line was the end
+        assert not store.has_ended(IDS)  # the cut line was the end
         store.finish(IDS, 7)
     assert "Line 4" in caplog.text and "cut off" in caplog.text
     assert rows.read_bytes() == content
@@ -135,7 +167,7 @@ def test_the_folder_of_another_study_is_refused_by_name(tmp_path):
 def test_another_name_is_the_same_study(tmp_path):
     filled(tmp_path)
     with opened(tmp_path, dataclasses.replace(STUDY_, name="renamed")) as store:
-        assert store.is_finished(IDS)
+        assert store.has_ended(IDS)
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"name": 3'])

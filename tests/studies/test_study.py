@@ -7,7 +7,7 @@ import pytest
 from icl_sim.engine.settings import Training
 from icl_sim.predictors import Transformer
 from icl_sim.studies.study import Study
-from icl_sim.studies.sweep import product
+from icl_sim.studies.sweep import Sweep, product
 from icl_sim.tasks import ClassMixture
 
 PREDICTORS = {"transformer": Transformer(), "iw_baseline": Transformer()}
@@ -53,6 +53,7 @@ def test_the_first_summaries_are_the_headline():
         ({"seed": None}, "seed is None; it must be a whole number"),
         ({"seed": float("inf")}, "seed is inf"),
         ({"sweep": product({"seed": [None]})}, "seed is None"),
+        ({"sweep": Sweep(())}, "sweep has no points"),
         ({"claims": 5}, "claims are 5; they must be a list"),
         ({"claims": ["abc"]}, "claims hold 'abc'; each must be a Claim"),
         ({"figures": "ab"}, "figures are 'ab'"),

@@ -77,6 +77,11 @@ def test_bad_axes_are_refused_by_name(bad):
         product(bad)
 
 
+def test_more_points_than_a_study_holds_are_refused():
+    with pytest.raises(ValueError, match="has 100,000,000 points; at most 1,000,000"):
+        product({"a": range(10_000), "b": range(10_000)})
+
+
 @pytest.mark.parametrize("bad", [5, None, "abc", [("seed", [1])], {5: [1]}])
 def test_what_is_no_sweep_is_refused(bad):
     for combine in (product, zip_, chain):
