@@ -164,3 +164,11 @@ def test_what_killed_saves_left_behind_is_cleaned_up(folder, states):
     shutil.copytree(folder / "60", folder / "80.orbax-checkpoint-tmp")
     state, step = restored(folder)
     assert step == 60 and {path.name for path in folder.iterdir()} == whole
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(folder, states, monkeypatch):
+    before = sorted(folder.rglob("*"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
+    with Checkpoints(folder) as checkpoints, pytest.raises(OSError, match="No space left"):
+        checkpoints.save(61, states[60])
+    assert sorted(folder.rglob("*")) == before
