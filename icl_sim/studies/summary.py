@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,14 +62,14 @@ def size(run: Run) -> str:
 
 
 def _published(run: Run, found: Sequence[Verdict]) -> list[_Published]:
-    """The claims about one number at one point that this run measures."""
+    """The claims that a number at one point lies near the published one, of what this run measures."""
     claims = claims_module.from_json(run.about["claims"] if "claims" in run.about else [])
-    measures = {claim.id: claim.measure for claim in claims}
+    near = {claim.id: claim for claim in claims if math.isfinite(claim.condition.high - claim.condition.low)}
     entries = []
     for verdict in found:
-        measure, number = measures.get(verdict.id), verdict.published
-        if isinstance(measure, Value) and isinstance(number, float) and verdict.measured is not None:
-            entries.append(_Published(measure, number, verdict))
+        measure = near[verdict.id].measure if verdict.id in near else None
+        if isinstance(measure, Value) and isinstance(verdict.published, float) and verdict.measured is not None:
+            entries.append(_Published(measure, verdict.published, verdict))
     return entries
 
 

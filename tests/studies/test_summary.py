@@ -57,7 +57,7 @@ def test_a_published_number_stands_below_the_measured_one_with_what_became_of_it
         _claim("near", 64, 0.21, near(0.21, 0.05)),
         _claim("far", 256, 0.9, near(0.9, 0.05)),
         _claim("elsewhere", 1024, 0.3, near(0.3, 0.05), p_high=0.5),  # the run has p_high = 0.9
-        _claim("statement", 1024, "low", below(0.1)),
+        _claim("statement", 1024, 0.05, below(0.1)),  # which a number near .05 is not all there is to
     ]
     run = _run(tmp_path, report_runs.table(), claims=to_json(claims))
     found = report.write_verdicts(run)
