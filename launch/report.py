@@ -54,6 +54,7 @@ def claims_of(config: str) -> tuple:
     root = str(Path(__file__).resolve().parent.parent)
     if root not in sys.path:  # study files import from configs/, which is not installed
         sys.path.insert(0, root)
+    sys.path.append(str(path.absolute().parent))
     spec = importlib.util.spec_from_file_location("study_file", path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file, so it holds no study.")

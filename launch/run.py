@@ -120,6 +120,8 @@ def _report(workdir: str) -> None:
 
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the flags; what is wrong with one, or with the study file, ends the program with a sentence."""
+    for path in _study_files(argv):  # whose neighbours may hold tasks and learners of its own
+        sys.path.append(str(path.absolute().parent))
     try:
         rest = flags.FLAGS(argv)
         _ = _CONFIG.value is not None and dict(_CONFIG.value)  # a file that cannot be read is told on first use
@@ -131,13 +133,17 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 def _missing_file(argv: Sequence[str]) -> str:
     """What to say if there is no study file of the name given, with the nearest name; empty if there is."""
-    given = [value for arg, value in itertools.pairwise([*argv, ""]) if arg in ("--config", "-config")]
-    given += [arg.partition("=")[2] for arg in argv if arg.startswith(("--config=", "-config="))]
-    for path in (Path(value.partition(":")[0]) for value in given):
+    for path in _study_files(argv):
         if not path.is_file():
             near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1)
             return f"There is no study file {path}." + (f" Did you mean {path.parent / near[0]}?" if near else "")
     return ""
+
+
+def _study_files(argv: Sequence[str]) -> list[Path]:
+    given = [value for arg, value in itertools.pairwise([*argv, ""]) if arg in ("--config", "-config")]
+    given += [arg.partition("=")[2] for arg in argv if arg.startswith(("--config=", "-config="))]
+    return [Path(value.partition(":")[0]) for value in given]
 
 
 def _sentence(error: BaseException) -> str:

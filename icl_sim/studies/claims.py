@@ -146,7 +146,7 @@ class Claim:
     condition: Range
     published: float | str | None = None
     min_seeds: int = 3
-    min_steps: int = 50_000
+    min_steps: int = 0
 
 
 _KINDS = {c.__name__: c for c in (Claim, Value, Difference, Largest, Smallest, MinimumAt, Trend, Range)}

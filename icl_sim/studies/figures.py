@@ -127,10 +127,16 @@ PRESETS: Mapping[str, tuple[Spec, ...]] = {
     "class_mixture": (
         Lines(name="errors", title="In-context and in-weight error", quantities=_ERRORS),
         Lines(name="steps", title="Error while training", quantities=_ERRORS, x=STEP, lines=AUTO),
-        Lines(name="gate_curves", title="Gate: share given to the in-weight part", quantities=_GATE),
-        Heat(name="gate", title="Gate: share given to the in-weight part", quantities=_GATE),
+        Lines(name="gate_curves", title="Gate: weight of the in-weight part g", quantities=_GATE),
+        Heat(name="gate", title="Gate, as a map", quantities=_GATE),
         Heat(name="gate_steps", title="Gate while training", quantities=_GATE, y=STEP),
     )
+}
+MEANINGS = {  # what a reader of a report must know
+    "class_mixture": "ICL error: labels are shifted and the context holds the query's class, so that only the context "
+    "tells: 0 copies it, 1 ignores it. IWL error: labels are as trained and the context does not hold the class, so "
+    "that only memory tells. Control: shifted and not in the context, so that nobody can know. Common classes share "
+    "p_high, rare ones the rest; N is the number of distinct training sequences."
 }
 DEFAULT: tuple[Spec, ...] = (
     Lines(name="results", title="Results"),
@@ -147,14 +153,14 @@ _AXES = {  # in words, and the symbol of the paper
     "task.label_noise": ("label noise", "ε"),
     "task.num_low": ("number of rare classes", "n_L"),
 }
-_PREDICTORS = {
+_PREDICTORS = {  # the foremost first
     "transformer": "#0072B2",
-    "ic_baseline": "#009E73",
-    "iw_baseline": "#E69F00",
-    "in_context": "#56B4E9",
-    "in_weight": "#D55E00",
     "gated": "#CC79A7",
     "gated_two_phase": "#7A4F9A",
+    "ic_baseline": "#009E73",
+    "iw_baseline": "#E69F00",
+    "in_weight": "#D55E00",
+    "in_context": "#56B4E9",
 }
 _SPARE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4F9A", "#555555")
 
@@ -219,7 +225,7 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
     quantities = tuple(q for q in quantities if (q.metric, q.eval_set) in present)
     if not quantities:
         return None
-    _check_axes(spec, table)
+    check_axes(spec, curves.swept_names(table))
     rows = curves.pick(table, [(q.metric, q.eval_set) for q in quantities])
     rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
     varying = [name for name in curves.swept_names(rows) if rows[name].nunique() > 1]
@@ -257,14 +263,15 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
     return _pinned(spec, rows, quantities, x=x, lines=lines, columns=columns, predictors=predictors)
 
 
-def _check_axes(spec: Spec, table: pd.DataFrame) -> None:
-    """Raises ValueError if the figure names an axis that the study does not have."""
-    swept = (*curves.swept_names(table), "seed")
+def check_axes(spec: Spec, names: Iterable[str]) -> None:
+    """Raises ValueError if the figure has an axis that is not among the swept names."""
+    swept = (*(name for name in names if name != "seed"), "seed")
     for name in ("x", "y", "columns", "lines"):
         axis = getattr(spec, name, None)
         own = {"x": (STEP,), "y": (STEP,), "columns": (None,), "lines": (PREDICTOR,)}[name]
         if axis not in (AUTO, *own, *swept, *((None,) if not hasattr(spec, name) else ())):
-            raise ValueError(f"The figure {spec.name!r} has {name} = {axis!r}; {suggestion(axis, (*swept, AUTO))}")
+            allowed = suggestion(axis, (*swept, *map(str, own), AUTO))
+            raise ValueError(f"The figure {spec.name!r} has {name} = {axis!r}; {allowed}")
     for name in spec.where:
         require(f"A name in `where` of the figure {spec.name!r}", name, swept)
 

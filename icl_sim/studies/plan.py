@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from icl_sim.engine.group import Group, by_structure
 from icl_sim.engine.settings import Member
+from icl_sim.studies import claims, figures, records
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import Point, Value
 from icl_sim.types import Task
@@ -61,6 +62,7 @@ def plan(study: Study) -> Plan:
     Raises:
       ValueError: if a member is impossible; the sentence ends with its predictor and its point.
     """
+    _check_shown(study)
     swept = study.sweep.names
     names = tuple(dict.fromkeys((*swept, "seed")))
     settings = [(study.at(point), _full(study, point, names)) for point in study.sweep]
@@ -87,6 +89,15 @@ def refuse_overridden(study: Study, names: Iterable[str]) -> None:
         for swept in study.sweep.names:
             if f"{swept}.".startswith(f"{name}."):
                 raise ValueError(f"{name} is overridden, but {swept} is swept by this study; use --sweep for it.")
+
+
+def _check_shown(study: Study) -> None:
+    """Raises ValueError for claims and figures that could not be read after all is simulated."""
+    for record in (*study.claims, *study.figures):
+        records.check(record)
+    claims.check(study.claims)
+    for figure in study.figures:
+        figures.check_axes(figure, study.sweep.names)
 
 
 def _member(setting: Study, predictor: str) -> Member:

@@ -37,15 +37,24 @@ def decode(value: Any, kinds: Mapping[str, type]) -> Any:
         return fields
     if not isinstance(value["kind"], str) or value["kind"] not in kinds:
         raise ValueError(f'Unknown kind of record "{value["kind"]}": allowed are {", ".join(sorted(kinds))}.')
-    kind = kinds[value["kind"]]
-    hints = typing.get_type_hints(kind)
-    for name, field in fields.items():
-        if name in hints and not _fits(field, hints[name]):
-            raise ValueError(f'A record of kind "{value["kind"]}" has {name} = {field!r}, which it cannot be.')
     try:
-        return kind(**fields)
+        record = kinds[value["kind"]](**fields)
     except TypeError as error:
         raise ValueError(f'A record of kind "{value["kind"]}" cannot be read: {error}.') from error
+    check(record)
+    return record
+
+
+def check(record: Any) -> None:
+    """Raises ValueError if a field of a record, or of one that it holds, is not of its declared type."""
+    for name, hint in typing.get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        if not _fits(value, hint):
+            wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("icl_sim.studies.", "")
+            raise ValueError(f"A {type(record).__name__} has {name} = {value!r}; it must be {wanted}.")
+        for part in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(part):
+                check(part)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -130,6 +130,7 @@ def page(run: Run, specs: Sequence[Spec], images: Sequence[str], found: Sequence
         "title": html.escape(str(run.about["name"] if run.about.get("name") else "study")),
         "description": html.escape(str(run.about["description"] if "description" in run.about else "")),
         "facts": _facts(run),
+        "meanings": html.escape(figures.MEANINGS.get(run.task_kind or "", "")),
         "config": html.escape(json.dumps(run.config, indent=1, ensure_ascii=False)),
         "verdicts": _verdict_table(found),
         "figures": "".join(_figure(spec, image) for spec, image in zip(specs, images, strict=True)),
@@ -277,7 +278,7 @@ def _verdict_table(found: Sequence[Verdict]) -> str:
         f"{sum(v.verdict == kind for v in found)} {kind}"
         for kind in (verdicts.HOLDS, verdicts.FAILS, verdicts.UNDECIDED)
     )
-    parts = [f"<p>{len(found)} claims: {counts}.</p>"]
+    parts = [f"<p>{len(found)} claim{'s' if len(found) > 1 else ''}: {counts}.</p>"]
     measured = [verdict for verdict in found if verdict.measured is not None]
     others = [verdict for verdict in found if verdict.measured is None]
     if measured:

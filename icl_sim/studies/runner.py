@@ -117,6 +117,8 @@ def _run_group(planned: Plan, number: int, store: Store, progress: Progress, sto
     with explained(store.folder), contextlib.closing(Checkpoints(folder)) as checkpoints:
         state, step = _restored(checkpoints, folder, group, store, progress)
         _begin(progress, planned, number, step)
+        if step:
+            progress.note(f"going on from step {step:,}")
         saved_at, cost = time.monotonic(), 0.0
         for chunk in simulate_group(group, state=state, step=step):
             step = chunk.step

@@ -92,6 +92,11 @@ class Store:
         if path.exists():
             self.about = about(self.folder)
             _refuse_other(self.folder, self.about, study)
+            # What to check and to draw needs no training: the newest counts.
+            shown = {"claims": records.encode(study.claims), "figures": records.encode(study.figures)}
+            if any(self.about.get(name) != value for name, value in shown.items()):
+                self.about |= shown
+                write_atomically(path, json.dumps(self.about, indent=1, allow_nan=False).encode())
         else:
             if left := [name for name in (ROWS, RESULTS) if (self.folder / name).exists()]:
                 raise StoreError(

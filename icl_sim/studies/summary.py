@@ -163,8 +163,8 @@ def _told(verdict: Verdict) -> str:
 
 
 def _number(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else f"{value:.2f}"
+    return "" if value is None else value if isinstance(value, str) else verdicts.two_digits(value)
 
 
 def _interval(interval: Sequence[float] | None) -> str:
-    return "" if not interval else f"{interval[0]:.2f} to {interval[1]:.2f}"
+    return "" if not interval else " to ".join(map(verdicts.two_digits, interval))

@@ -283,15 +283,20 @@ def write(verdicts: Sequence[Verdict], path: str | os.PathLike[str]) -> None:
 
 def published_text(verdict: Verdict) -> str:
     published = verdict.published
-    return "–" if published is None else f"{published:.2f}" if isinstance(published, float) else str(published)
+    return "–" if published is None else two_digits(published) if isinstance(published, float) else str(published)
 
 
 def measured_text(verdict: Verdict) -> str:
-    return "–" if verdict.measured is None else f"{verdict.measured:.2f}"
+    return "–" if verdict.measured is None else two_digits(verdict.measured)
 
 
 def interval_text(verdict: Verdict) -> str:
-    return "–" if verdict.interval is None else "[{:.2f}, {:.2f}]".format(*verdict.interval)
+    return "–" if verdict.interval is None else "[{}, {}]".format(*map(two_digits, verdict.interval))
+
+
+def two_digits(value: float) -> str:
+    """Two decimals, and no minus before zeros."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def to_text(verdicts: Sequence[Verdict], width: int = 110) -> str:
@@ -302,7 +307,8 @@ def to_text(verdicts: Sequence[Verdict], width: int = 110) -> str:
     total = f"{_count(len(verdicts), 'claim')}: {counts}."
     shown = [v for v in verdicts if v.measured is not None]
     if len(shown) < len(verdicts):
-        total += f" Of {len(verdicts) - len(shown)} this run has no predictor or no point; verdicts.json says which."
+        absent = len(verdicts) - len(shown)
+        total += f" Of these, {absent} about predictors, points or settings that this run does not have."
     if not shown:
         return total
     heads = ("id", "verdict", "published", "measured", "interval", "seeds", "steps")

@@ -109,7 +109,7 @@ def test_names_of_figures_stay_in_their_folder(name):
 def test_records_with_values_of_another_type_are_refused(changes):
     plain = figures.to_json([Lines(name="a", title="A", quantities=ONE)])
     assert figures.from_json(plain)
-    with pytest.raises(ValueError, match="which it cannot be|Unknown kind"):
+    with pytest.raises(ValueError, match="A Lines has .*; it must be |Unknown kind"):
         figures.from_json([plain[0] | changes])
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from icl_sim.engine.settings import Training
 from icl_sim.predictors import Transformer
+from icl_sim.studies.claims import Claim, Value
+from icl_sim.studies.figures import Lines
 from icl_sim.studies.plan import plan, refuse_overridden
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import chain, product
@@ -83,6 +85,17 @@ def test_the_plan_describes_itself():
     assert planned.updates == 60
     told = planned.describe()
     assert "6 members, 60 updates" in told and "3 x big" in told and "10 steps" in told
+
+
+def test_figures_and_claims_that_cannot_be_read_are_refused_before_training():
+    wrong = Lines(name="a", title="A", x="task.p_hihg")
+    with pytest.raises(ValueError, match="Did you mean 'task.p_high'"):
+        plan(study(product({"task.p_high": [0.5, 0.9]}), figures=[wrong]))
+    with pytest.raises(ValueError, match="A Lines has quantities"):
+        plan(study(product({}), figures=[Lines(name="a", title="A", quantities=("error",))]))
+    with pytest.raises(ValueError, match="A Claim has condition = 3; it must be Range"):
+        claim = Claim(id="a", statement="s", source="x", measure=Value(predictor="p", metric="m"), condition=3)
+        plan(study(product({}), claims=[claim]))
 
 
 def test_what_is_swept_cannot_be_overridden_too():

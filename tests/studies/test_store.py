@@ -17,7 +17,9 @@ import pandas as pd
 import pytest
 
 from icl_sim.predictors import Transformer
+from icl_sim.studies import figures
 from icl_sim.studies import store as store_module
+from icl_sim.studies.figures import Lines
 from icl_sim.studies.plan import plan
 from icl_sim.studies.store import LOCK, RESULTS, ROWS, STUDY, Store, StoreError, about, load
 from icl_sim.studies.study import Study
@@ -162,6 +164,14 @@ def test_the_folder_of_another_study_is_refused_by_name(tmp_path):
     with pytest.raises(StoreError, match=r"'mine'.*'yours'.*differ in task\.p_high\b.*another --workdir"):
         opened(tmp_path, other)
     assert (tmp_path / ROWS).read_bytes() == before
+
+
+def test_what_to_check_and_draw_is_taken_anew(tmp_path):
+    filled(tmp_path)
+    figure = Lines(name="mine", title="Mine")
+    with opened(tmp_path, dataclasses.replace(STUDY_, figures=(figure,))) as store:
+        assert store.has_ended(IDS)
+    assert figures.from_json(about(tmp_path)["figures"]) == (figure,)
 
 
 def test_another_name_is_the_same_study(tmp_path):
