@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def page(argument: str, out: Path) -> tuple[str, str, str, str]:
+def page(argument: str, out: Path) -> tuple[str, ...]:
     """Writes the page of the run FOLDER or FOLDER:FIGURE,FIGURE; returns its line of the index."""
     from icl_sim.studies import report, summary
     from icl_sim.studies.store import write_atomically
@@ -55,12 +55,13 @@ def page(argument: str, out: Path) -> tuple[str, str, str, str]:
     images = [_image(run, figure, out, name) for figure in _figures(run, wanted)]
     text = summary.to_markdown(run, found, images, level=1)
     write_atomically(out / f"{name}.md", text.encode())
-    return f"[{run.config['name']}]({name}.md)", summary.size(run), summary.counted(found), _notable(found)
+    link = f"[{name}]({name}.md)"
+    return link, run.config["name"], summary.size(run), summary.counted(found), _notable(found)
 
 
-def index(lines: Sequence[tuple[str, str, str, str]]) -> str:
+def index(lines: Sequence[tuple[str, ...]]) -> str:
     """The runs as a table."""
-    heads = ("run", "what stands behind it", "claims", "that fail")
+    heads = ("page", "study", "what stands behind it", "claims", "that fail")
     return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ("---",) * len(heads), *lines))
 
 
