@@ -33,7 +33,8 @@ def test_a_page_a_run_with_its_figures_and_an_index_of_all(tmp_path):
     done = call(f"--out={out}", f"--head={tmp_path / 'head.md'}", f"{folder}:errors,gate_curves")
     assert done.returncode == 0, done.stderr
     text = (out / "README.md").read_text()
-    assert text.startswith("# Head\n") and "| [made_up](made_up.md) | Made up | 27 members, 3 seeds, 100 steps | 0 hold" in text
+    line = "| [made_up](made_up.md) | Made up | 27 members, 3 seeds, 100 steps | 0 hold"
+    assert text.startswith("# Head\n") and line in text
     page = (out / "made_up.md").read_text()
     assert "![Made up](made_up_errors.png)\n\n![Made up](made_up_gate_curves.png)" in page
     with Image.open(out / "made_up_errors.png") as packed, Image.open(folder / "figures" / "errors.png") as image:
