@@ -266,11 +266,11 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
 def check_axes(spec: Spec, names: Iterable[str]) -> None:
     """Raises ValueError if the figure has an axis that is not among the swept names."""
     swept = (*(name for name in names if name != "seed"), "seed")
-    for name in ("x", "y", "columns", "lines"):
-        axis = getattr(spec, name, None)
-        own = {"x": (STEP,), "y": (STEP,), "columns": (None,), "lines": (PREDICTOR,)}[name]
-        if axis not in (AUTO, *own, *swept, *((None,) if not hasattr(spec, name) else ())):
-            allowed = suggestion(axis, (*swept, *map(str, own), AUTO))
+    axes = {"x": STEP, "y": STEP} if isinstance(spec, Heat) else {"x": STEP, "columns": None, "lines": PREDICTOR}
+    for name, own in axes.items():
+        axis = getattr(spec, name)
+        if axis not in (AUTO, own, *swept):
+            allowed = suggestion(axis, (*swept, str(own), AUTO))
             raise ValueError(f"The figure {spec.name!r} has {name} = {axis!r}; {allowed}")
     for name in spec.where:
         require(f"A name in `where` of the figure {spec.name!r}", name, swept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -47,7 +48,7 @@ def decode(value: Any, kinds: Mapping[str, type]) -> Any:
 
 def check(record: Any) -> None:
     """Raises ValueError if a field of a record, or of one that it holds, is not of its declared type."""
-    for name, hint in typing.get_type_hints(type(record)).items():
+    for name, hint in _hints(type(record)).items():
         value = getattr(record, name)
         if not _fits(value, hint):
             wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("icl_sim.studies.", "")
@@ -55,6 +56,9 @@ def check(record: Any) -> None:
         for part in value if isinstance(value, tuple) else (value,):
             if dataclasses.is_dataclass(part):
                 check(part)
+
+
+_hints = functools.cache(typing.get_type_hints)
 
 
 def _fits(value: Any, hint: Any) -> bool:

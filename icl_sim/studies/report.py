@@ -50,8 +50,6 @@ class Run:
 
 def read(workdir: str | os.PathLike[str]) -> Run:
     """Reads a run, finished or not. Raises ReportError if there is none, none yet, or a damaged one."""
-    import pyarrow as pa
-
     from icl_sim.studies import store
 
     folder = Path(workdir)
@@ -63,7 +61,7 @@ def read(workdir: str | os.PathLike[str]) -> Run:
         raise ReportError(str(error)) from error
     except FileNotFoundError:
         raise ReportError(f"{folder} holds no results yet; launch/run.py writes them.") from None
-    except (pa.ArrowException, OSError) as error:
+    except OSError as error:
         raise ReportError(f"{folder / store.RESULTS} is damaged and cannot be read ({error}).") from error
     missing = [name for name in (*curves.RECORD_COLUMNS, "seed") if name not in table]
     if missing:
@@ -278,13 +276,13 @@ def _verdict_table(found: Sequence[Verdict]) -> str:
         f"{sum(v.verdict == kind for v in found)} {kind}"
         for kind in (verdicts.HOLDS, verdicts.FAILS, verdicts.UNDECIDED)
     )
-    parts = [f"<p>{len(found)} claim{'s' if len(found) > 1 else ''}: {counts}.</p>"]
+    parts = [f"<p>{verdicts.count(len(found), 'claim')}: {counts}.</p>"]
     measured = [verdict for verdict in found if verdict.measured is not None]
     others = [verdict for verdict in found if verdict.measured is None]
     if measured:
         parts.append(_verdict_rows(measured))
     if others:
-        count = f"{len(others)} claim" + ("s" if len(others) > 1 else "")
+        count = verdicts.count(len(others), "claim")
         summary = f"{count} about predictors, points or settings that this run does not have"
         parts.append(f"<details><summary>{summary}</summary>{_verdict_rows(others)}</details>")
     return "".join(parts)

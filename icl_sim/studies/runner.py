@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from icl_sim.engine import devices
 from icl_sim.engine.checkpoints import CheckpointError, Checkpoints
 from icl_sim.engine.group import Group
-from icl_sim.engine.program import is_trainable
 from icl_sim.engine.simulate import simulate as simulate_group
 from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
@@ -103,10 +102,8 @@ def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: b
 
 def _is_finished(store: Store, group: Group) -> bool:
     """Whether a group has nothing left to do: its end was noted, and no row has got lost since."""
-    if not store.has_ended(group.ids):
-        return False
-    steps = group.members.training.steps if is_trainable(group) else 0
-    return all(store.has(group.ids, step) for step in group.members.evaluation.steps(steps))
+    last = store.ended_at(group.ids)
+    return last is not None and all(store.has(group.ids, step) for step in group.members.evaluation.steps(last))
 
 
 def _run_group(planned: Plan, number: int, store: Store, progress: Progress, stop: _Stop) -> None:

@@ -119,9 +119,9 @@ class Store:
         """Whether there is a line of a group's measures at a step."""
         return any(line.step == step and line.ids == tuple(ids) and not line.finished for line in self.lines)
 
-    def has_ended(self, ids: Sequence[int]) -> bool:
-        """Whether the end of a group of members was noted."""
-        return any(line.finished and line.ids == tuple(ids) for line in self.lines)
+    def ended_at(self, ids: Sequence[int]) -> int | None:
+        """The step at which the end of a group of members was noted, None if it was not."""
+        return next((line.step for line in self.lines if line.finished and line.ids == tuple(ids)), None)
 
     def append(self, ids: Sequence[int], step: int, measures: Mapping[tuple[str, str], np.ndarray]) -> None:
         """Adds what a group measured at a step; on disk when this returns."""

@@ -58,7 +58,7 @@ def size(run: Run) -> str:
     """How much stands behind the numbers."""
     table = run.table
     steps, seeds, members = int(table["step"].max()), table["seed"].nunique(), table["member"].nunique()
-    return f"{members:,} members, {seeds} seed{'s' if seeds > 1 else ''}, {steps:,} steps"
+    return f"{members:,} members, {verdicts.count(seeds, 'seed')}, {steps:,} steps"
 
 
 def _published(run: Run, found: Sequence[Verdict]) -> list[_Published]:

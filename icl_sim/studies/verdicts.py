@@ -114,7 +114,7 @@ def _judge(claim: Claim, rows: pd.DataFrame, settings: Mapping[str, Any]) -> Ver
 def _decide(claim: Claim, summary: curves.Summary, steps: int) -> tuple[str, str]:
     needed = max(claim.min_seeds, 2)
     if summary.seeds < needed:
-        return UNDECIDED, f"{_count(summary.seeds, 'seed')}, {needed} needed"
+        return UNDECIDED, f"{count(summary.seeds, 'seed')}, {needed} needed"
     if steps < claim.min_steps:
         return UNDECIDED, f"{steps:,} steps, {claim.min_steps:,} needed"
     wanted, interval = claim.condition, f"[{summary.low:.3g}, {summary.high:.3g}]"
@@ -133,7 +133,8 @@ def _in_words(wanted: Range) -> str:
     return f"within {wanted.low:.3g} to {wanted.high:.3g}"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """A number of things: "1 seed", "2 seeds"."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
@@ -175,7 +176,7 @@ def _measure(measure: Measure, rows: pd.DataFrame, settings: Mapping[str, Any]) 
             if grid.empty:
                 raise _Unanswerable(f"the table has no {over} from {low:g} to {high:g}")
             extreme = grid.max if isinstance(measure, Largest) else grid.min
-            return _Reading(extreme(axis=1, skipna=False), steps, f"over {_count(grid.shape[1], 'point')}")
+            return _Reading(extreme(axis=1, skipna=False), steps, f"over {count(grid.shape[1], 'point')}")
         case MinimumAt(value, over, at, ends):
             grid, steps = _grid(value, rows, settings, over)
             inside = np.isin(_covering(grid, over, ends), at)
@@ -188,7 +189,7 @@ def _measure(measure: Measure, rows: pd.DataFrame, settings: Mapping[str, Any]) 
             if grid.shape[1] < 2:
                 raise _Unanswerable(f"the table has {over} at one point only, a trend needs two")
             rises = (grid if rising else -grid).diff(axis=1).iloc[:, 1:]
-            return _Reading(rises.min(axis=1, skipna=False), steps, f"over {_count(grid.shape[1], 'point')}")
+            return _Reading(rises.min(axis=1, skipna=False), steps, f"over {count(grid.shape[1], 'point')}")
     raise TypeError(f"{type(measure).__name__} is no measure.")
 
 
@@ -304,7 +305,7 @@ def to_text(verdicts: Sequence[Verdict], width: int = 110) -> str:
     if not verdicts:
         return "This study makes no claims."
     counts = ", ".join(f"{sum(v.verdict == kind for v in verdicts)} {kind}" for kind in (HOLDS, FAILS, UNDECIDED))
-    total = f"{_count(len(verdicts), 'claim')}: {counts}."
+    total = f"{count(len(verdicts), 'claim')}: {counts}."
     shown = [v for v in verdicts if v.measured is not None]
     if len(shown) < len(verdicts):
         absent = len(verdicts) - len(shown)

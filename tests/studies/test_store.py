@@ -54,7 +54,7 @@ def test_what_is_written_is_read(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "new" / "run" / RESULTS), table)
     assert list(table["value"]) == [0.5] * 3 + [0, 3 / 8, 7 / 8]
     with opened(tmp_path / "new" / "run") as store:
-        assert store.has_ended(IDS) and not store.has_ended((0,)) and store.is_tabulated()
+        assert store.ended_at(IDS) == 7 and store.ended_at((0,)) is None and store.is_tabulated()
         assert store.has(IDS, 3) and not store.has(IDS, 4)
 
 
@@ -134,7 +134,7 @@ def test_a_line_that_a_crash_cut_off_is_named_and_dropped(tmp_path, caplog, cut)
     rows.write_bytes(content[:-cut])
     with caplog.at_level(logging.WARNING), opened(tmp_path) as store:
         assert [line.step for line in store.lines] == [0, 3, 7]
-        assert not store.has_ended(IDS)  # the cut line was the end
+        assert store.ended_at(IDS) is None  # the cut line was the end
         store.finish(IDS, 7)
     assert "Line 4" in caplog.text and "cut off" in caplog.text
     assert rows.read_bytes() == content
@@ -170,14 +170,14 @@ def test_what_to_check_and_draw_is_taken_anew(tmp_path):
     filled(tmp_path)
     figure = Lines(name="mine", title="Mine")
     with opened(tmp_path, dataclasses.replace(STUDY_, figures=(figure,))) as store:
-        assert store.has_ended(IDS)
+        assert store.ended_at(IDS) == 7
     assert figures.from_json(about(tmp_path)["figures"]) == (figure,)
 
 
 def test_another_name_is_the_same_study(tmp_path):
     filled(tmp_path)
     with opened(tmp_path, dataclasses.replace(STUDY_, name="renamed")) as store:
-        assert store.has_ended(IDS)
+        assert store.ended_at(IDS) == 7
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"name": 3'])
