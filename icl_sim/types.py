@@ -104,6 +104,11 @@ class Task:
     its own.
     """
 
+    @property
+    def calculated(self) -> bool:
+        """Whether it makes no sequences, and predictors `calculate` their measures on it."""
+        return False
+
     def sample(self, key: Key, batch_size: int) -> Batch:
         """Draws a batch. Pure: the same key gives the same batch, inside or outside of jit."""
         raise NotImplementedError(f"{type(self).__name__} must define sample(key, batch_size) -> Batch.")
@@ -133,12 +138,24 @@ class Task:
         del batch
         return {}
 
+    def groups(self) -> Mapping[str, tuple[int, int]]:
+        """Groups of inputs or classes that are alike: name -> (first, one past the last)."""
+        return {}
+
     def replace(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
 
 class Predictor:
-    """Answers the query. A predictor of your own needs `apply`, and `init` if it has something to train."""
+    """Answers the query. A predictor of your own needs `apply`, and `init` if it has something to train.
+
+    It is trained by gradients, unless it says that it is `online`: then it learns from every batch in its own way.
+    """
+
+    @property
+    def online(self) -> bool:
+        """Whether it learns by `observe` instead of by gradients. Members that do run together on every device."""
+        return False
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -156,6 +173,19 @@ class Predictor:
 
     def check(self) -> None:
         """Raises ValueError, in a sentence that names the value and what is allowed. Called on concrete values."""
+
+    def calculate(self, task: Any) -> Mapping[str, Any]:
+        """Measures on a task that is `calculated`, on the host; fields may be columns of many members, `[M]`."""
+        raise ValueError(f"{type(self).__name__} learns from sequences, and {type(task).__name__} makes none.")
+
+    def observe(self, params: Params, batch: Batch) -> tuple[Params, Array]:
+        """What an online predictor makes of a batch: its parameters afterwards, and the losses on the way, `[B]`."""
+        raise NotImplementedError(f"{type(self).__name__} is online and must define observe(params, batch).")
+
+    def account(self, params: Params) -> Mapping[str, Array]:
+        """What its parameters tell without a batch: a number each, or one per input `[X]`."""
+        del params
+        return {}
 
     def report(self, outputs: Outputs, batch: Batch) -> Mapping[str, Array]:
         """Measures of its own, each `[B]` (NaN where it does not apply), from outputs with their record."""

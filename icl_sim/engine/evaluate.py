@@ -14,7 +14,7 @@ from icl_sim.engine.structure import structure
 from icl_sim.keys import stream
 from icl_sim.types import Array, Params, Predictor, Task
 
-PRETRAINING, SUMMARY = "pretraining", "summary"
+PRETRAINING, SUMMARY, ONLINE = "pretraining", "summary", "online"
 Measures = Mapping[str, Mapping[str, Array]]  # evaluation set -> metric -> value
 
 
@@ -30,7 +30,19 @@ def evaluate(member: Member, params: Params, shared: Any) -> Measures:
         values = jax.lax.map(lambda pair: _means(member, pair[0], pair[1], params, shared), (stacked, keys))
         measures |= {name: jax.tree.map(lambda v, i=i: v[i], values) for i, name in enumerate(names)}
     summaries = {name: measures[where][metric] for name, (where, metric) in member.eval_task.summaries().items()}
-    return {**measures, SUMMARY: summaries} if summaries else measures
+    named = {SUMMARY: summaries, ONLINE: _accounted(member.predictor.account(params), member.task)}
+    return {**measures, **{name: values for name, values in named.items() if values}}
+
+
+def _accounted(account: Mapping[str, Array], task: Task) -> dict[str, Array]:
+    """Numbers as they are; those per input one by one, as `name/3`, and by their median over groups, as `name_low`."""
+    values = {name: jnp.asarray(value) for name, value in account.items()}
+    told = {name: value for name, value in values.items() if not value.ndim}
+    for name, value_X in values.items():
+        if value_X.ndim:
+            told |= {f"{name}_{group}": jnp.median(value_X[first:end]) for group, (first, end) in task.groups().items()}
+            told |= {f"{name}/{number}": value for number, value in enumerate(value_X)}
+    return told
 
 
 def _alike(tasks: Mapping[str, Task]) -> list[list[str]]:

@@ -20,7 +20,7 @@ class Program:
     """What a group can do: start, train and measure all its members at once.
 
     On a CPU a device goes through its members one by one (`lax.map`), so that a member's state stays in cache while
-    it trains; on other devices they run together (`vmap`).
+    it trains; on other devices, and where a predictor learns online by very small steps, they run together (`vmap`).
 
     State enters as an argument sharded over members, and replication is not tracked (`check_vma=False`): a constant
     created inside the mapped function would otherwise be taken for shared, and its gradient summed over members.
@@ -28,7 +28,7 @@ class Program:
 
     def __init__(self, group: Group, mesh: Mesh):
         self._mesh, self._size = mesh, len(group)
-        self._one_by_one = mesh.devices.flat[0].platform == "cpu"
+        self._one_by_one = mesh.devices.flat[0].platform == "cpu" and not group.members.predictor.online
         self.members = self.place(group.members)
         self.shared = jax.device_put(group.members.task.load(), NamedSharding(mesh, P()))
         self._trains: dict[Phase, Callable[..., State]] = {}

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from icl_sim.engine.devices import member_mesh
+from icl_sim.engine.evaluate import SUMMARY
 from icl_sim.engine.group import Group
 from icl_sim.engine.program import Program, is_trainable
 from icl_sim.engine.step import State
@@ -37,10 +38,10 @@ class Chunk:
     updates: int
     seconds: float
     save: bool
-    _fetch_state: Callable[[], State]
+    _fetch_state: Callable[[], State | None]
 
     @property
-    def state(self) -> State:
+    def state(self) -> State | None:
         """The state of all members on the host, leaves `[M, ...]`. Read it before the next chunk overwrites it."""
         return self._fetch_state()
 
@@ -66,6 +67,9 @@ def simulate(
       mesh: devices along the axis `member`; by default all of this process.
       chunk_steps: updates in a full chunk; by default, as many as take about `chunk_seconds`.
     """
+    if group.members.task.calculated:
+        yield Chunk(0, _calculated(group), 0, 0.0, False, lambda: None)
+        return
     program = Program(group, mesh or member_mesh(len(group)))
     steps = group.members.training.steps if is_trainable(group) else 0
     phases = group.members.phase_ends()
@@ -104,6 +108,12 @@ def simulate(
                 wanted = round(length * chunk_seconds / trained_for)
                 length = min(4 * length, max(1, length // 4, wanted))
             full, trained_for = step + length, 0.0
+
+
+def _calculated(group: Group) -> Measures:
+    """What the predictors of a group know without any sequence."""
+    told = group.members.predictor.calculate(group.members.task)
+    return {(SUMMARY, metric): np.broadcast_to(column, len(group)) for metric, column in told.items()}
 
 
 def _measures(program: Program, state: State, step: int, since: int) -> Measures:

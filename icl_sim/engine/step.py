@@ -23,7 +23,7 @@ class State:
 
     Attributes:
       parts: the parameters, divided into the parts that phases train separately.
-      moments: Adam's state of every part that has parameters.
+      moments: Adam's state of every part that gradients move.
       counts: the task's counters, summed over all batches so far.
       loss_sum: sum of the training loss over the steps of the current stretch.
       diverged_at: the first step whose loss was not finite, or -1.
@@ -43,7 +43,7 @@ def initial_state(member: Member, shared: Any) -> State:
     parts = split(member.predictor, member.predictor.init(stream(member.seed, "init"), batch))
     return State(
         parts=parts,
-        moments={name: _adam(member.training).init(part) for name, part in parts.items() if jax.tree.leaves(part)},
+        moments={name: _adam(member.training).init(parts[name]) for name in _descending(member.predictor, parts)},
         counts=jax.tree.map(jnp.zeros_like, dict(task.count(batch))),
         loss_sum=jnp.zeros(()),
         diverged_at=jnp.full((), -1, jnp.int32),
@@ -69,8 +69,8 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
     def draw(step: Array) -> Batch:
         return task.sample(stream(member.seed, "train", step), member.training.batch_size)
 
-    def update(step: Array, carry: tuple[State, Batch]) -> tuple[State, Batch]:
-        state, batch = carry
+    def descend(step: Array, state: State, batch: Batch) -> tuple[Array, dict[str, Any], dict[str, Any]]:
+        """The loss, and the parts and moments after an update."""
         moving = {name: state.parts[name] for name in trained}
         value, gradients = jax.value_and_grad(loss)(moving, state.parts, batch)
         rate = learning_rate(member.training, step)
@@ -78,6 +78,19 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
         for name in trained:
             direction, moments[name] = adam.update(gradients[name], state.moments[name])
             parts[name] = jax.tree.map(lambda p, d: p - rate * d, state.parts[name], direction)
+        return value, parts, moments
+
+    def observe(step: Array, state: State, batch: Batch) -> tuple[Array, dict[str, Any], dict[str, Any]]:
+        """The same for a predictor that learns in its own way."""
+        del step
+        params, losses_B = member.predictor.observe(join(state.parts), batch)
+        return jnp.mean(losses_B), split(member.predictor, params), {}
+
+    learn = observe if member.predictor.online else descend
+
+    def update(step: Array, carry: tuple[State, Batch]) -> tuple[State, Batch]:
+        state, batch = carry
+        value, parts, moments = learn(step, state, batch)
         first_bad = ~jnp.isfinite(value) & (state.diverged_at < 0)
         updated = State(
             parts=parts,
@@ -90,6 +103,11 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
 
     state, _ = jax.lax.fori_loop(start, stop, update, (state, draw(start)))
     return state
+
+
+def _descending(predictor: Predictor, parts: Mapping[str, Params]) -> list[str]:
+    """The parts that gradients move."""
+    return [name for name, part in parts.items() if jax.tree.leaves(part) and not predictor.online]
 
 
 def _adam(training: Training) -> optax.GradientTransformation:

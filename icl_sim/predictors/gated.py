@@ -108,25 +108,29 @@ class Gated(Predictor):
         return Outputs(values=values, record=kept if record else {})
 
     def report(self, outputs: Outputs, batch: Batch) -> Mapping[str, Array]:
-        """Measures of the gate and of the parts, each `[B]`.
+        return gate_measures(outputs, batch)
 
-        gate_mean is the weight of g; gate_share whether it is at least one half; gate_share_matched the same,
-        NaN where the context does not hold the answer. The errors of the parts are of their most probable
-        class, where the paper's code draws a class from their distribution.
-        """
-        gate_B, target_B = outputs.record["gate"], batch.targets[:, -1]
-        share_B = (gate_B >= 0.5).astype(jnp.float32)
-        matched_B = jnp.any(batch.kinds == SUPPORT, axis=1)
-        errors = {
-            f"{part}_error": (jnp.argmax(outputs.record[part], axis=-1) != target_B).astype(jnp.float32)
-            for part in PARTS
-        }
-        return {
-            "gate_mean": gate_B,
-            "gate_share": share_B,
-            "gate_share_matched": jnp.where(matched_B, share_B, jnp.nan),
-            **errors,
-        }
+
+def gate_measures(outputs: Outputs, batch: Batch) -> Mapping[str, Array]:
+    """Measures of a mixture's gate and parts, each `[B]`, from its record (gate, in_weight, in_context).
+
+    gate_mean is the weight of g; gate_share whether it is at least one half; gate_share_matched the same,
+    NaN where the context does not hold the answer. The errors of the parts are of their most probable
+    class, where the paper's code draws a class from their distribution.
+    """
+    gate_B, target_B = outputs.record["gate"], batch.targets[:, -1]
+    share_B = (gate_B >= 0.5).astype(jnp.float32)
+    matched_B = jnp.any(batch.kinds == SUPPORT, axis=1)
+    errors = {
+        f"{part}_error": (jnp.argmax(outputs.record[part], axis=-1) != target_B).astype(jnp.float32)
+        for part in PARTS
+    }
+    return {
+        "gate_mean": gate_B,
+        "gate_share": share_B,
+        "gate_share_matched": jnp.where(matched_B, share_B, jnp.nan),
+        **errors,
+    }
 
 
 def with_parts(initial: Params, in_weight: Params, in_context: Params | None) -> Params:

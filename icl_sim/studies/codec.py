@@ -17,16 +17,17 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from icl_sim import predictors, tasks, theory
 from icl_sim.engine.settings import Evaluation, Training
 from icl_sim.names import suggestion
-from icl_sim.predictors import PREDICTORS
 from icl_sim.studies import fields
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import Sweep
-from icl_sim.tasks import INPUTS, TASKS
 from icl_sim.types import Predictor, Task
 
-REGISTRIES: tuple[Mapping[str, type], ...] = (TASKS, INPUTS, PREDICTORS)
+TASKS = {**tasks.TASKS, **theory.TASKS}
+PREDICTORS = {**predictors.PREDICTORS, **theory.PREDICTORS}
+REGISTRIES: tuple[Mapping[str, type], ...] = (TASKS, tasks.INPUTS, PREDICTORS, theory.LEARNERS)
 _TEXTS = ("name", "description")
 _OMNIGLOT_DIR = "omniglot_dir"  # in a task's config: shorthand for the folder of its Omniglot inputs
 _FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}

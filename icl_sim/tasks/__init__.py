@@ -4,8 +4,9 @@ from icl_sim.tasks.class_mixture import ClassMixture
 from icl_sim.tasks.glyphs import Glyphs
 from icl_sim.tasks.omniglot import Omniglot
 from icl_sim.tasks.prototypes import Prototypes
+from icl_sim.tasks.symbols import Symbols
 
 TASKS = {"class_mixture": ClassMixture}
-INPUTS = {"prototypes": Prototypes, "glyphs": Glyphs, "omniglot": Omniglot}
+INPUTS = {"prototypes": Prototypes, "symbols": Symbols, "glyphs": Glyphs, "omniglot": Omniglot}
 
-__all__ = ["INPUTS", "TASKS", "ClassMixture", "Glyphs", "Omniglot", "Prototypes"]
+__all__ = ["INPUTS", "TASKS", "ClassMixture", "Glyphs", "Omniglot", "Prototypes", "Symbols"]

@@ -17,6 +17,7 @@ from icl_sim.tasks.glyphs import Glyphs
 from icl_sim.tasks.omniglot import Omniglot
 from icl_sim.tasks.prior import TwoGroupPrior
 from icl_sim.tasks.prototypes import Prototypes
+from icl_sim.tasks.symbols import Symbols
 from icl_sim.types import CONTEXT, QUERY, SUPPORT, Array, Batch, Key, Leaf, Task, setting, static
 
 # Laws of the query's class.
@@ -67,7 +68,7 @@ class ClassMixture(Task):
     query_group: Leaf = ANY
     unseen: Leaf = False
     seed: Leaf | None = None
-    inputs: Prototypes | Glyphs | Omniglot = Prototypes()
+    inputs: Prototypes | Symbols | Glyphs | Omniglot = Prototypes()
     num_high: int = static(5)
     num_low: int = static(5)
     context_length: int = static(1)
@@ -119,6 +120,9 @@ class ClassMixture(Task):
             "exposures_relevant": jnp.sum(is_query_BC & relevant_B1, axis=0, dtype=jnp.int32),
             "exposures_irrelevant": jnp.sum(is_query_BC & ~relevant_B1, axis=0, dtype=jnp.int32),
         }
+
+    def groups(self) -> Mapping[str, tuple[int, int]]:
+        return {"high": (0, self.num_high), "low": (self.num_high, self.num_classes)}
 
     def evaluation_sets(self) -> Mapping[str, Task]:
         """The paper's 18 sets: {default, relevant, irrelevant context} x {any, common, rare query} x {labels as
