@@ -83,10 +83,9 @@ class Checkpoints:
         Raises:
           CheckpointError: if there are checkpoints, but none is intact or fits the group.
         """
-        shapes = state_shapes(group)
         for found in sorted(self._checkpointer.checkpoints, key=lambda c: c.step, reverse=True):
             try:
-                return self._read(found.step, shapes), found.step
+                return self._read(found.step, state_shapes(group)), found.step
             except Exception as error:  # whatever another tree than expected makes the reader raise
                 self._unreadable.append(self._told(self._folder / str(found.step), str(error)))
         if self._unreadable:

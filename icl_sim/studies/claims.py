@@ -97,7 +97,27 @@ class Trend:
     rising: bool = True
 
 
-Measure = Value | Difference | Largest | Smallest | MinimumAt | Trend
+@dataclasses.dataclass(frozen=True)
+class Crossing:
+    """The point of `over`, "step" or a swept name, from which on `a` stays below `b`, a value or a number.
+
+    Interpolated between neighbours in the logarithm of `over`; inf where `a` is not below `b` at the end.
+    """
+
+    a: Value
+    b: Value | float
+    over: str = "step"
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """a / b, paired by seed."""
+
+    a: Value | Crossing
+    b: Value | Crossing
+
+
+Measure = Value | Difference | Largest | Smallest | MinimumAt | Trend | Crossing | Ratio
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +157,7 @@ class Claim:
       published: the published number or a short text, None if there is none.
       min_seeds: seeds below which the verdict is "not enough data".
       min_steps: training steps below which it is "not enough data"; 0 for predictors that train nothing.
+      exact: whether no seed moves the measure, so that a single one decides.
     """
 
     id: str
@@ -147,9 +168,13 @@ class Claim:
     published: float | str | None = None
     min_seeds: int = 3
     min_steps: int = 0
+    exact: bool = False
 
 
-_KINDS = {c.__name__: c for c in (Claim, Value, Difference, Largest, Smallest, MinimumAt, Trend, Range)}
+_KINDS = {
+    c.__name__: c
+    for c in (Claim, Value, Difference, Largest, Smallest, MinimumAt, Trend, Crossing, Ratio, Range)
+}
 
 
 def to_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:

@@ -38,27 +38,48 @@ def select(table: pd.DataFrame, rule: str = "lowest_loss") -> pd.DataFrame:
 
     The rule "lowest_loss" is that of Chan et al. 2025: the checkpoint with the lowest cross-entropy on the training
     set itself (the evaluation set "pretraining"), the latest one on ties. Losses below `RESOLUTION` are ties.
-    A member that was not evaluated there, or that diverged before it was, is read at its last checkpoint.
+    A member that was not evaluated there, or that diverged before it was, is read at its last checkpoint, and so is one
+    that learns online, whose regret is about all of its steps.
     """
     if rule not in RULES:
         raise ValueError(f'Unknown selection rule "{rule}": allowed are {", ".join(RULES)}.')
-    evaluations = table[table["eval_set"] != "training"]
-    last = evaluations.groupby("member")["step"].max()
+    evaluated = evaluations(table)
+    last = evaluated.groupby("member")["last_step"].first()
     chosen = last.copy()
     if rule == "lowest_loss":
-        losses = evaluations[
-            (evaluations["eval_set"] == "pretraining") & (evaluations["metric"] == "cross_entropy")
+        losses = evaluated[
+            (evaluated["eval_set"] == "pretraining") & (evaluated["metric"] == "cross_entropy")
         ].dropna(subset="value")
         losses = losses.assign(value=losses["value"].clip(lower=RESOLUTION))
         # On ties the latest wins: sorted by loss and then by falling step, it comes first.
         best = losses.sort_values(["value", "step"], ascending=[True, False]).groupby("member")["step"].first()
-        chosen.update(best)
+        online = evaluated.loc[evaluated["eval_set"] == "online", "member"].unique()
+        chosen.update(best.drop(online, errors="ignore"))
     # A member that ended in NaN has no result, however good it was before.
-    finite = evaluations[evaluations["step"] == evaluations["member"].map(last)].groupby("member")["value"].count()
+    finite = evaluated[evaluated["step"] == evaluated["member"].map(last)].groupby("member")["value"].count()
     diverged = finite.index[finite == 0]
     chosen.loc[diverged] = last.loc[diverged]
-    rows = evaluations[evaluations["step"] == evaluations["member"].map(chosen)]
-    return rows.assign(last_step=rows["member"].map(last))
+    return evaluated[evaluated["step"] == evaluated["member"].map(chosen)]
+
+
+def evaluations(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all evaluations, with the last step of each member as `last_step`."""
+    rows = table[table["eval_set"] != "training"]
+    return rows.assign(last_step=rows["member"].map(rows.groupby("member")["step"].max()))
+
+
+def crossing(x: np.ndarray, gap: np.ndarray) -> float:
+    """From where on `gap` stays below 0, interpolated in log x; inf if it is not at the end, NaN if the end is NaN."""
+    if math.isnan(gap[-1]):
+        return math.nan
+    if gap[-1] >= 0:
+        return math.inf
+    above = np.flatnonzero(gap >= 0)
+    if not len(above):
+        return float(x[0])
+    i = int(above[-1])
+    share = gap[i] / (gap[i] - gap[i + 1])
+    return float(np.exp(np.log(x[i]) + share * (np.log(x[i + 1]) - np.log(x[i]))))
 
 
 def matches(column: pd.Series, value: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from icl_sim.studies import curves, figures
+from icl_sim.studies import curves, figures, measures
 from icl_sim.studies.figures import PREDICTOR, STEP, Heat, Lines, Quantity, Spec
 
 if TYPE_CHECKING:
@@ -56,11 +56,12 @@ def draw(spec: Spec, table: pd.DataFrame, rule: str = "lowest_loss") -> Figure:
     import matplotlib
 
     over_steps = STEP in ((spec.x, spec.y) if isinstance(spec, Heat) else (spec.x,))
-    rows = table[table["eval_set"] != "training"] if over_steps else curves.select(table, rule)
+    evaluated = table[table["eval_set"] != "training"] if over_steps else curves.select(table, rule)
+    rows = evaluated
     rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
     rows = curves.where(rows, spec.where)
     with matplotlib.rc_context(STYLE):
-        figure = _heat(spec, rows) if isinstance(spec, Heat) else _lines(spec, rows)
+        figure = _heat(spec, rows) if isinstance(spec, Heat) else _lines(spec, rows, evaluated)
         _small_print(figure, spec, rows, None if over_steps else rule)
     return figure
 
@@ -94,8 +95,8 @@ def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str | Non
     count = f"{many} seed" + ("s" if many != 1 else "") if few == many else f"{few} to {many} seeds"
     steps = int(rows["last_step" if "last_step" in rows else "step"].max()) if len(rows) else 0
     what = "Mean" if isinstance(spec, Heat) or many < 2 else "Mean and 95 % t-interval"
-    parts = [f"{what} over {count}, {steps:,} steps"]
-    parts += [curves.RULES[rule] if rule else "every checkpoint as it was"]
+    parts = [f"{what} over {count}, {steps:,} steps" if steps else f"{what} over {count}; nothing is trained"]
+    parts += [curves.RULES[rule] if rule else "every checkpoint as it was"] if steps else []
     parts += [f"{figures.symbol(name)} = {figures.number(value)}" for name, value in spec.where.items()]
     if not (isinstance(spec, Lines) and spec.lines == PREDICTOR):
         parts += [", ".join(spec.predictors)]
@@ -145,32 +146,41 @@ def _bounded(rows: pd.DataFrame) -> bool:
 # ---------------------------------------------------------------------------------------------- lines
 
 
-def _lines(spec: Lines, rows: pd.DataFrame) -> Figure:
+def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
     rows = curves.pick(rows, [(q.metric, q.eval_set) for q in spec.quantities])
     values = sorted(rows[spec.columns].unique()) if spec.columns else [None]
     panels = [[(q, value) for value in values] for q in spec.quantities]
     if spec.columns is None and len(spec.quantities) > 1:  # a square of panels rather than a tower
         flat = [row[0] for row in panels]
         panels = [flat[i : i + 2] for i in range(0, len(flat), 2)]
+    wrapped = len(spec.quantities) == 1 and len(values) > 4
+    if wrapped:
+        panels = [panels[0][i : i + 4] for i in range(0, len(values), 4)]
     columns = max(len(row) for row in panels)
     width = {1: 4.2, 2: 3.3}.get(columns, 2.4)
     figure, grid = _canvas(len(panels), columns, width, 2.1, spec.title, sharex=True, sharey="row")
     scale = Scale(spec.x, rows[spec.x].tolist())
     named = list(rows[spec.lines].unique()) if spec.lines == PREDICTOR else sorted(rows[spec.lines].unique())
     paint = figures.colors(named) if spec.lines == PREDICTOR else _ramp(named)
+
+    def shown(quantity: Quantity, value: Any) -> pd.DataFrame:
+        here = rows[(rows["eval_set"] == quantity.eval_set) & (rows["metric"] == quantity.metric)]
+        return curves.where(here, {spec.columns: value}) if spec.columns else here
+
     for i, row in enumerate(panels):
+        bounded = all(_bounded(shown(quantity, value)) for quantity, value in row) and not spec.log_y
         for j, (quantity, value) in enumerate(row):
-            axes = grid[i, j]
-            here = rows[(rows["eval_set"] == quantity.eval_set) & (rows["metric"] == quantity.metric)]
-            here = curves.where(here, {spec.columns: value}) if spec.columns else here
+            axes, here = grid[i, j], shown(quantity, value)
+            axes.set_yscale("log" if spec.log_y else "linear")
             ends = [_line(axes, here[here[spec.lines] == name], spec.x, scale, paint[name]) for name in named]
+            if bounded:
+                axes.set_ylim(-0.04, 1.04)
             if j == len(row) - 1:
                 label = str if spec.lines == PREDICTOR else figures.number
                 _label_ends(axes, [(end, label(n), paint[n]) for end, n in zip(ends, named, strict=True)])
-            _title(axes, quantity, spec.columns, value, i, j)
+            _title(axes, quantity, spec.columns, value, 0 if wrapped else i, j)
+            _mark(axes, spec, quantity, value, evaluated, scale)
             scale.dress(axes, most=5 if columns > 2 else 8)
-            if _bounded(here):
-                axes.set_ylim(-0.04, 1.04)
             if i == len(panels) - 1:
                 axes.set_xlabel(figures.axis_label(spec.x))
     for axes in grid.ravel()[sum(map(len, panels)) :]:
@@ -212,16 +222,31 @@ def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: Scale, color: Any) -> f
     return finite[-1] if len(finite) else math.nan
 
 
+def _mark(axes: Axes, spec: Lines, quantity: Quantity, value: Any, evaluated: pd.DataFrame, scale: Scale) -> None:
+    """The marks of one panel; one whose curves never cross, or which the run does not have, is left out."""
+    panel = {**spec.where, **({spec.columns: value} if spec.columns else {})}
+    rows = evaluated.assign(last_step=evaluated["step"])
+    for number, mark in enumerate(mark for mark in spec.marks if mark.metric in ("", quantity.metric)):
+        try:
+            found = measures.read(measures.pinned(mark.crossing, panel), rows, rows, {}).per_seed
+        except measures.Unanswerable:
+            continue
+        found = found[np.isfinite(found)]
+        if found.empty:
+            continue
+        at = scale.at(float(np.exp(np.log(found).mean())))
+        axes.axvline(at, color=INK, linestyle=((0, (2, 2)), (0, (5, 2)))[number % 2], linewidth=1.0)
+        where = {"xytext": (3, -2 - 9 * number), "textcoords": "offset points", "va": "top", "fontsize": 6.8}
+        axes.annotate(mark.label, (at, 1), xycoords=axes.get_xaxis_transform(), color=INK, **where)
+
+
 def _label_ends(axes: Axes, ends: list[tuple[float, str, Any]], gap: float = 0.085) -> None:
     """Names the curves at their right ends; names that would overlap are pushed apart and led back by a thin line."""
     ends = sorted((end for end in ends if not math.isnan(end[0])), key=lambda end: end[0])
     if not ends:
         return
-    if _all_inside(ends):
-        low, high = -0.04, 1.04
-    else:
-        low, high = axes.get_ylim()
-    wanted = np.array([(end - low) / (high - low) for end, _, _ in ends])
+    height = axes.transLimits.transform(axes.transScale.transform([(1, end) for end, _, _ in ends]))[:, 1]
+    wanted = height.clip(0, 1)
     gap = min(gap, 1 / len(ends))
     placed = wanted.copy()
     for _ in range(200):  # relax: push neighbours apart, stay inside the panel
@@ -235,10 +260,6 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, Any]], gap: float = 0.0
         outside = {"transform": axes.transAxes, "color": color, "clip_on": False}
         axes.plot([1.01, 1.05], [y_end, y_text], linewidth=0.6, **outside)
         axes.text(1.06, y_text, name, fontsize=7.6, va="center", **outside)
-
-
-def _all_inside(ends: list[tuple[float, str, Any]]) -> bool:
-    return all(0 <= end <= 1 for end, _, _ in ends)
 
 
 def _ramp(names: Sequence[Any]) -> dict[Any, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from icl_sim.names import require, suggestion
 from icl_sim.studies import curves, records
+from icl_sim.studies.claims import Crossing, Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,21 @@ def _check_name(name: str) -> None:
         raise ValueError(f"A figure has the name {name!r}; names of files are 1 to 80 letters, digits, _ and -.")
 
 
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """A vertical line where one curve falls below another, in the panels that show a metric; the mean over seeds.
+
+    Attributes:
+      crossing: on the figure's x axis.
+      label: beside the line.
+      metric: whose panels; empty means all.
+    """
+
+    crossing: Crossing
+    label: str
+    metric: str = ""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lines:
     """Curves with seed bands: a row per quantity, a column per value of `columns`, a line per value of `lines`.
@@ -56,6 +72,8 @@ class Lines:
       lines: "predictor" or a swept name; "auto": the swept name with the most values, or "predictor".
       predictors: those to show; empty means all, or the first trained one if `lines` is a swept name.
       where: values of swept names that the figure does not show; those not given stay at their middle value.
+      marks: where curves cross.
+      log_y: a logarithmic y axis, which leaves out zeros.
     """
 
     name: str
@@ -66,6 +84,8 @@ class Lines:
     lines: str = PREDICTOR
     predictors: tuple[str, ...] = ()
     where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+    log_y: bool = False
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -93,7 +113,7 @@ class Heat:
 
 
 Spec = Lines | Heat
-_KINDS = {c.__name__: c for c in (Quantity, Lines, Heat)}
+_KINDS = {c.__name__: c for c in (Quantity, Lines, Heat, Mark, Crossing, Value)}
 
 
 def to_json(specs: Iterable[Spec]) -> list[dict[str, Any]]:
@@ -152,6 +172,8 @@ _AXES = {  # in words, and the symbol of the paper
     "task.inputs.noise": ("input noise", "σ"),
     "task.label_noise": ("label noise", "ε"),
     "task.num_low": ("number of rare classes", "n_L"),
+    "task.exposures": ("exposures", "N_x"),
+    "task.irrelevant": ("irrelevant context items", "k"),
 }
 _PREDICTORS = {  # the foremost first
     "transformer": "#0072B2",

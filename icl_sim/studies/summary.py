@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from icl_sim.studies import claims as claims_module
-from icl_sim.studies import curves, figures, verdicts
+from icl_sim.studies import curves, figures, measures, verdicts
 from icl_sim.studies.claims import Value
 from icl_sim.studies.figures import Quantity
 from icl_sim.studies.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
@@ -102,7 +102,7 @@ def _errors(run: Run, published: Sequence[_Published]) -> str:
 def _is_at(entry: _Published, point: Mapping[str, Any]) -> bool:
     """Whether the point has the values that the claim pins, of the names that both know."""
     where = entry.value.where
-    return all(verdicts.same(where[name], value) for name, value in point.items() if name in where)
+    return all(measures.same(where[name], value) for name, value in point.items() if name in where)
 
 
 def _quantities(run: Run) -> tuple[Quantity, ...]:

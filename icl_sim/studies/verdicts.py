@@ -15,21 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from icl_sim.studies import claims as claims_module
-from icl_sim.studies import curves
-from icl_sim.studies.claims import (
-    Claim,
-    Difference,
-    Largest,
-    Measure,
-    MinimumAt,
-    Range,
-    Smallest,
-    Trend,
-    Value,
-)
+from icl_sim.studies import curves, measures
+from icl_sim.studies.claims import Claim, Range
+from icl_sim.studies.measures import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,19 +50,6 @@ class Verdict:
     reason: str
 
 
-class _Unanswerable(Exception):
-    """The table lacks what a claim names; the message says what."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reading:
-    """One number per seed (NaN if it diverged), the steps that all members reached, and a remark for people."""
-
-    per_seed: pd.Series
-    steps: int
-    remark: str = ""
-
-
 def evaluate(
     claims: Iterable[Claim],
     table: pd.DataFrame,
@@ -91,14 +67,14 @@ def evaluate(
     claims = claims_module.check(claims)
     if not claims:
         return []
-    rows = curves.select(table, rule)
-    return [_judge(claim, rows, settings or {}) for claim in claims]
+    rows, evaluations = curves.select(table, rule), curves.evaluations(table)
+    return [_judge(claim, rows, evaluations, settings or {}) for claim in claims]
 
 
-def _judge(claim: Claim, rows: pd.DataFrame, settings: Mapping[str, Any]) -> Verdict:
+def _judge(claim: Claim, rows: pd.DataFrame, evaluations: pd.DataFrame, settings: Mapping[str, Any]) -> Verdict:
     try:
-        reading = _measure(claim.measure, rows, settings)
-    except _Unanswerable as missing:
+        reading = measures.read(claim.measure, rows, evaluations, settings)
+    except measures.Unanswerable as missing:
         return _verdict(claim, UNDECIDED, str(missing))
     summary = curves.summarize(reading.per_seed.to_numpy())
     lost = len(reading.per_seed) - summary.seeds
@@ -112,9 +88,11 @@ def _judge(claim: Claim, rows: pd.DataFrame, settings: Mapping[str, Any]) -> Ver
 
 
 def _decide(claim: Claim, summary: curves.Summary, steps: int) -> tuple[str, str]:
-    needed = max(claim.min_seeds, 2)
+    needed = 1 if claim.exact else max(claim.min_seeds, 2)
     if summary.seeds < needed:
         return UNDECIDED, f"{count(summary.seeds, 'seed')}, {needed} needed"
+    if summary.seeds == 1:
+        summary = dataclasses.replace(summary, low=summary.mean, high=summary.mean)
     if steps < claim.min_steps:
         return UNDECIDED, f"{steps:,} steps, {claim.min_steps:,} needed"
     wanted, interval = claim.condition, f"[{summary.low:.3g}, {summary.high:.3g}]"
@@ -131,11 +109,6 @@ def _in_words(wanted: Range) -> str:
     if math.isinf(wanted.high):
         return f"above {wanted.low:.3g}"
     return f"within {wanted.low:.3g} to {wanted.high:.3g}"
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: "1 seed", "2 seeds"."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _verdict(claim: Claim, verdict: str, reason: str, summary: curves.Summary | None = None, steps: int = 0) -> Verdict:
@@ -158,119 +131,18 @@ def _verdict(claim: Claim, verdict: str, reason: str, summary: curves.Summary | 
     )
 
 
-# ---------------------------------------------------------------------------------------------- measures
-
-
-def _measure(measure: Measure, rows: pd.DataFrame, settings: Mapping[str, Any]) -> _Reading:
-    match measure:
-        case Value():
-            grid, steps = _grid(measure, rows, settings)
-            return _Reading(grid.iloc[:, 0], steps)
-        case Difference(a, b):
-            (grid_a, steps_a), (grid_b, steps_b) = _grid(a, rows, settings), _grid(b, rows, settings)
-            return _Reading((grid_a.iloc[:, 0] - grid_b.iloc[:, 0]).dropna(), min(steps_a, steps_b))
-        case Largest(value, over, low, high, ends) | Smallest(value, over, low, high, ends):
-            grid, steps = _grid(value, rows, settings, over)
-            points = _covering(grid, over, ends)
-            grid = grid.loc[:, (low <= points) & (points <= high)]
-            if grid.empty:
-                raise _Unanswerable(f"the table has no {over} from {low:g} to {high:g}")
-            extreme = grid.max if isinstance(measure, Largest) else grid.min
-            return _Reading(extreme(axis=1, skipna=False), steps, f"over {count(grid.shape[1], 'point')}")
-        case MinimumAt(value, over, at, ends):
-            grid, steps = _grid(value, rows, settings, over)
-            inside = np.isin(_covering(grid, over, ends), at)
-            if inside.sum() < len(at) or inside.all():
-                raise _Unanswerable(f"the table needs {over} at {_names(at)} and at other points to compare with")
-            margin = grid.loc[:, ~inside].min(axis=1, skipna=False) - grid.loc[:, inside].min(axis=1, skipna=False)
-            return _Reading(margin, steps, f"the mean is lowest at {_names([grid.mean().idxmin()])}")
-        case Trend(value, over, rising):
-            grid, steps = _grid(value, rows, settings, over)
-            if grid.shape[1] < 2:
-                raise _Unanswerable(f"the table has {over} at one point only, a trend needs two")
-            rises = (grid if rising else -grid).diff(axis=1).iloc[:, 1:]
-            return _Reading(rises.min(axis=1, skipna=False), steps, f"over {count(grid.shape[1], 'point')}")
-    raise TypeError(f"{type(measure).__name__} is no measure.")
-
-
-def _grid(
-    value: Value, rows: pd.DataFrame, settings: Mapping[str, Any], over: str | None = None
-) -> tuple[pd.DataFrame, int]:
-    """One row per seed and one column per point of `over` (a single one without it), and the steps reached."""
-    for column in ("predictor", "eval_set", "metric"):
-        name = getattr(value, column)
-        rows = rows[rows[column] == name]
-        if rows.empty:
-            raise _Unanswerable(f'the table has no {column} "{name}" for this claim')
-    for name, wanted in value.where.items():
-        rows = _at(rows, name, wanted, settings)
-    if over is not None and over not in rows:
-        raise _Unanswerable(f"{over} is not swept by this study")
-    free = [n for n in curves.swept_names(rows) if n != over and rows[n].nunique() > 1]
-    if free:
-        raise _Unanswerable(f"the claim leaves {_names(free)} open, which this study sweeps")
-    by = rows["seed"] if over is None else [rows["seed"], rows[over]]
-    means = rows["value"].groupby(by).agg(lambda values: values.mean(skipna=False))
-    grid = means.to_frame() if over is None else means.unstack()
-    return grid.sort_index(axis=1), int(rows["last_step"].min())
-
-
-def _numbers(grid: pd.DataFrame, over: str) -> np.ndarray:
-    try:
-        return grid.columns.to_numpy(float)
-    except ValueError:
-        raise _Unanswerable(f"{over} is swept over words, which have no order") from None
-
-
-def _covering(grid: pd.DataFrame, over: str, ends: tuple[float, ...]) -> np.ndarray:
-    """The points of the grid, which must have all of `ends` among them."""
-    points = _numbers(grid, over)
-    if missing := [end for end in ends if not np.isclose(points, end).any()]:
-        raise _Unanswerable(f"the claim speaks of all {over}, and the table has none at {_names(missing)}")
-    return points
-
-
-def _at(rows: pd.DataFrame, name: str, wanted: Any, settings: Mapping[str, Any]) -> pd.DataFrame:
-    if name in rows:
-        found = rows[curves.matches(rows[name], wanted)]
-        if found.empty:
-            raise _Unanswerable(f"the table has no {name} = {_names([wanted])}")
-        return found
-    fixed: Any = settings
-    for part in name.split("."):
-        if not isinstance(fixed, Mapping) or part not in fixed:
-            swept = ", ".join(curves.swept_names(rows))
-            raise _Unanswerable(f"the study has no {name}; it sweeps {swept or 'nothing'}")
-        fixed = fixed[part]
-    if not same(fixed, wanted):
-        raise _Unanswerable(f"the study ran with {name} = {fixed}, the claim is about {wanted}")
-    return rows
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two values of a setting are the same; numbers may differ by rounding."""
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    try:
-        return math.isclose(float(a), float(b), rel_tol=1e-9, abs_tol=1e-12)  # float("inf") reads "inf" too
-    except (TypeError, ValueError):
-        return a == b
-
-
-def _names(values: Iterable[Any]) -> str:
-    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
-
-
 # ---------------------------------------------------------------------------------------------- for people and files
 
 
 def to_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """Verdicts as plain JSON; numbers that are not finite become null."""
+    """Verdicts as plain JSON; infinities become words and NaN null."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, tuple):
             return [plain(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+        if isinstance(value, float) and math.isinf(value):
+            return repr(value)  # a word: "inf" is where two curves never cross
+        return None if isinstance(value, float) and math.isnan(value) else value
 
     return [{k: plain(v) for k, v in dataclasses.asdict(verdict).items()} for verdict in verdicts]
 
@@ -296,8 +168,8 @@ def interval_text(verdict: Verdict) -> str:
 
 
 def two_digits(value: float) -> str:
-    """Two decimals, and no minus before zeros."""
-    return f"{round(value, 2) + 0.0:.2f}"
+    """Two decimals, none from 1,000 on, and no minus before zeros."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{round(value, 2) + 0.0:.2f}"
 
 
 def to_text(verdicts: Sequence[Verdict], width: int = 110) -> str:

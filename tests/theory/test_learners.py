@@ -24,6 +24,7 @@ from icl_sim.theory.learners import (
 )
 
 ROUNDS = 60
+SIZES = st.sampled_from([2, 3, 6])  # each is a program
 SEEDS = st.integers(0, 2**32 - 1)
 # Learners of linear losses, whose rates are leaves.
 LINEAR = {
@@ -106,7 +107,7 @@ def _by_definition(learner, losses_TK):
 
 def _assert_on_simplex(weights_TK):
     assert weights_TK.min() >= 0
-    np.testing.assert_allclose(weights_TK.sum(axis=-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(weights_TK.sum(axis=-1), 1, rtol=1e-4)
 
 
 def _assert_at_most(value, bound, scale):
@@ -140,8 +141,8 @@ PATTERNS = ("uniform", "normal with trends", "one loses", "one gains", "in turn"
 @pytest.mark.parametrize("rate", [0.1, 1.5])
 def test_weights_are_those_of_the_definition(name, rate):
     learner = dataclasses.replace(LINEAR[name], rate=rate)
-    for size in (2, 5):
-        losses_TK = np.random.default_rng(size).normal(size=(50, size)) + np.linspace(0, 0.5, size)
+    for size in (2, 6):
+        losses_TK = np.random.default_rng(size).normal(size=(ROUNDS, size)) + np.linspace(0, 1, size)
         _, weights_TK, *_ = _play(learner, losses_TK)
         _assert_on_simplex(weights_TK)
         np.testing.assert_allclose(weights_TK[0], 1 / size, rtol=1e-6)
@@ -170,7 +171,7 @@ def test_counts_add_the_posterior_of_the_options():
 @pytest.mark.parametrize("anytime", [False, True])
 @pytest.mark.parametrize("rate", [0.3, 2.0])
 def test_the_leader_with_the_entropy_is_hedge(anytime, rate):
-    losses_TK = _losses(3, 4, "normal with trends", 1.0)
+    losses_TK = _losses(3, 3, "normal with trends", 1.0)
     leader = FollowTheRegularizedLeader(rate=rate, anytime=anytime, regularizer="entropy")
     for a, b in zip(_play(leader, losses_TK), _play(Hedge(rate=rate, anytime=anytime), losses_TK), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
@@ -226,7 +227,9 @@ def test_nearest_points_by_hand(v_K, w_K):
     np.testing.assert_allclose(nearest_on_simplex(jnp.asarray(v_K)), w_K, atol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="v - t with t from sums of v: single precision forgets the 1 beside 10^8")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="t is of sums of v, where single precision forgets the 1 beside 10^8"
+)
 def test_nearest_points_to_large_ones():
     """Gradients of a log loss reach C / smoothing, which `OnlineGated` allows to be 10^12 C."""
     np.testing.assert_allclose(nearest_on_simplex(jnp.asarray([1e8, 1e8, 0.0])), [0.5, 0.5, 0.0], atol=1e-3)
@@ -237,7 +240,7 @@ def test_nearest_points_to_large_ones():
 
 @given(
     name=st.sampled_from(sorted(LINEAR)),
-    size=st.integers(2, 6),
+    size=SIZES,
     pattern=st.sampled_from(PATTERNS),
     hostile=st.booleans(),
     rate=st.floats(0.02, 5),
@@ -258,7 +261,7 @@ def test_regret_is_at_most_its_bound(name, size, pattern, hostile, rate, scale, 
 @pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("rate", [0.01, 1.0])
 def test_bounds_are_not_idle(name, rate):
-    """Two options, of which one always loses 1, cost a learner much of its bound; rates that fall are for longer runs."""
+    """Two options, of which one always loses 1, cost a learner much of its bound."""
     learner = dataclasses.replace(LINEAR[name], rate=rate)
     _, weights_TK, losses_TK, cost_T, slack_T, _ = _play(learner, np.tile([0.0, 1.0], (ROUNDS, 1)))
     regret_T, bound_T = np.cumsum(weights_TK[:, 1]), slack_T + np.cumsum(cost_T)
@@ -284,7 +287,7 @@ def test_slacks_and_costs_in_closed_form():
 # Log loss: counts.
 
 
-@given(size=st.integers(2, 6), add=st.floats(0.5, 3), skew=st.floats(0.01, 5), sort=st.booleans(), seed=SEEDS)
+@given(size=SIZES, add=st.floats(0.5, 3), skew=st.floats(0.01, 5), sort=st.booleans(), seed=SEEDS)
 @settings(deadline=None, max_examples=100)
 def test_regret_of_counts_is_at_most_its_bound(size, add, skew, sort, seed):
     """Against the best law, whose log loss is n times the entropy of the frequencies."""
@@ -325,7 +328,7 @@ def test_counts_that_start_from_less_have_no_bound():
 # Log loss: mixtures.
 
 
-@given(size=st.integers(2, 6), rate=st.floats(0.05, 1), skew=st.floats(0.1, 8), trend=st.floats(0, 3), seed=SEEDS)
+@given(size=SIZES, rate=st.floats(0.05, 1), skew=st.floats(0.1, 8), trend=st.floats(0, 3), seed=SEEDS)
 @settings(deadline=None, max_examples=100)
 def test_the_log_loss_of_a_mixture_is_at_most_the_slack_above_the_best(size, rate, skew, trend, seed):
     rng = np.random.default_rng(seed)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from scipy import special
 
 import icl_sim as icl
-from icl_sim.tasks import ClassMixture, Prototypes, Symbols
+from icl_sim.engine.program import Program
+from icl_sim.tasks import ClassMixture, Symbols
 from icl_sim.theory import Counts, FollowTheRegularizedLeader, GradientDescent, Hedge, OnlineGated
-from icl_sim.types import CONTEXT, QUERY, SUPPORT, Batch
+from icl_sim.types import CONTEXT, QUERY, SUPPORT, Batch, setting
 from tests.engine.toys import assert_same, group, measures, member, run
 
 TASK = ClassMixture(inputs=Symbols(), context_length=4, num_relevant=2, p_relevant=0.9, label_noise=0.1)
@@ -51,6 +52,7 @@ def _observe(predictor, params, batch):
 
 
 _account = jax.jit(lambda predictor, params: predictor.account(params))
+_apply = jax.jit(lambda predictor, params, batch: predictor.apply(params, batch, record=True))
 
 
 def _observed(predictor, batch):
@@ -162,7 +164,7 @@ def test_sums_of_many_batches_forget_nothing():
     predictor = OnlineGated(in_weight=Counts(add=1e12))  # g stays at 1/2 and h at the floor's complement: no drift
     start, one = _start(predictor, batch), jax.jit(lambda params, _: (predictor.observe(params, batch)[0], None))
     params, _ = jax.jit(lambda params: jax.lax.scan(one, params, length=10_000))(start)
-    account = predictor.account(params)
+    account = _account(predictor, params)
     assert account["loss_in_weight"][1] == pytest.approx(math.log(2), rel=1e-6)
     assert account["exposures"][1] == 10_000
 
@@ -187,12 +189,12 @@ def test_large_tables_are_written_by_row_to_the_same_end(sample, monkeypatch, ga
 
 def test_before_any_observation_the_gate_is_one_half_and_g_uniform(sample):
     predictor = OnlineGated()
-    outputs = predictor.apply(_start(predictor, sample), sample, record=True)
+    outputs = _apply(predictor, _start(predictor, sample), sample)
     np.testing.assert_allclose(outputs.record["gate"], 0.5)
     np.testing.assert_allclose(np.exp(outputs.record["in_weight"]), 0.1, rtol=1e-5)
     h_BC = np.exp(outputs.record["in_context"])
     np.testing.assert_allclose(np.exp(outputs.values), 0.05 + h_BC / 2, rtol=1e-5)
-    assert not predictor.apply(_start(predictor, sample), sample).record
+    assert not jax.eval_shape(predictor.apply, _start(predictor, sample), sample).record
 
 
 @pytest.mark.parametrize(
@@ -213,10 +215,10 @@ def test_the_loss_of_a_round_is_that_of_what_it_says_of_the_query(sample, predic
     params, _ = _observe(predictor, _start(predictor, sample), _part(sample, 0, 1000))
     last = _part(sample, 1000, 1001)
     _, losses_B = _observe(predictor, params, last)
-    outputs = predictor.apply(params, last, record=True)
+    outputs = _apply(predictor, params, last)
     assert losses_B[0] == pytest.approx(-float(outputs.values[0, last.targets[0, -1]]), rel=1e-4)
     hidden = dataclasses.replace(last, targets=last.targets.at[:, -1].set((last.targets[:, -1] + 1) % 10))
-    np.testing.assert_array_equal(predictor.apply(params, hidden).values, outputs.values)  # it never looks
+    np.testing.assert_array_equal(_apply(predictor, params, hidden).values, outputs.values)  # it never looks
     g_C, gate = np.exp(outputs.record["in_weight"][0]), outputs.record["gate"][0]
     assert g_C.sum() == pytest.approx(1, rel=1e-4)
     mixture_C = gate * g_C + (1 - gate) * np.exp(outputs.record["in_context"][0])
@@ -228,7 +230,7 @@ def test_in_context_laws_are_softmaxes_over_squared_distances_with_a_floor():
     weigh = 1 / (1 + 2 * math.exp(-2))  # squared distance 4, temperature 2
     for temperature, at_match in ((2.0, weigh), (math.inf, 1 / 3)):
         predictor = OnlineGated(temperatures=(temperature,), floor=0.02)
-        outputs = predictor.apply(_start(predictor, batch), batch, record=True)
+        outputs = _apply(predictor, _start(predictor, batch), batch)
         other = (1 - at_match) / 2
         expected_C = [0.02, other, 0.02, at_match + other]
         np.testing.assert_allclose(np.exp(outputs.record["in_context"][0]), expected_C, rtol=1e-5)
@@ -237,7 +239,7 @@ def test_in_context_laws_are_softmaxes_over_squared_distances_with_a_floor():
 def test_reports_the_gate_and_the_errors_of_its_parts(sample):
     predictor = OnlineGated()
     params, _, account = _observed(predictor, sample)
-    outputs = predictor.apply(params, sample, record=True)
+    outputs = _apply(predictor, params, sample)
     report = predictor.report(outputs, sample)
     assert {"gate_mean", "gate_share", "in_weight_error", "in_context_error"} <= set(report)
     x_B = np.asarray(sample.latents["classes"][:, -1])
@@ -340,7 +342,7 @@ def _problem(seed, C, L, labels, contexts):
     floor=st.sampled_from([1e-4, 0.01, 0.2]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 def test_no_regret_exceeds_its_bound(name, labels, contexts, rates, floor, seed):
     predictor, C, L = PLAYERS[name]
     parts = (predictor.in_weight, predictor.gate, predictor.in_context)
@@ -367,7 +369,7 @@ def test_no_regret_exceeds_its_bound(name, labels, contexts, rates, floor, seed)
 
 def test_nothing_is_owed_before_the_first_round(sample):
     predictor = OnlineGated(gate=GradientDescent(), temperatures=(1.0, 2.0))
-    account = predictor.account(_start(predictor, sample))
+    account = _account(predictor, _start(predictor, sample))
     for name in ("regret", "regret_gate", "regret_in_weight"):
         assert account[name] == account[f"{name}_bound"] == 0
     assert account["regret_in_context"] == 0
@@ -375,7 +377,9 @@ def test_nothing_is_owed_before_the_first_round(sample):
     np.testing.assert_array_equal(account["switch_time"], np.full(X, math.inf))
 
 
-@pytest.mark.xfail(strict=True, reason="counts gather posteriors, which hardly count a label that smoothing explains")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="counts gather posteriors, which hardly count what smoothing explains"
+)
 def test_the_bound_of_smoothed_counts():
     """One label 100 times, then another 100 times: g goes on believing in the first."""
     y_B = np.repeat([0, 1], 100)
@@ -387,7 +391,7 @@ def test_the_bound_of_smoothed_counts():
 # The switch.
 
 
-def _relevant(matches, rounds, noise_y=None):
+def _relevant(matches, rounds):
     """The same query again and again, `matches` of 4 slots of its class, no noise, ten classes."""
     classes_S = [0] * matches + list(range(1, 5 - matches)) + [0]
     return _batch([classes_S] * rounds, [classes_S] * rounds, X)
@@ -428,8 +432,8 @@ def test_a_switch_is_at_exposures_of_the_input_and_a_time_of_all():
 
 def test_a_gate_that_turns_back_tells_its_last_switch():
     """Irrelevant contexts turn it to g; then, once labels change and contexts hold them, to h."""
-    away = _batch([[1, 0]] * 30, [[1, 0]] * 30, X)
-    back = _batch([[0, 0]] * 100, [[5, 5]] * 100, X)
+    away = _batch([[1, 0]] * 6, [[1, 0]] * 6, X)
+    back = _batch([[0, 0]] * 200, [[5, 5]] * 200, X)
     predictor = OnlineGated()
     params, _ = _observe(predictor, _start(predictor, away), away)
     turned = _account(predictor, params)
@@ -438,7 +442,7 @@ def test_a_gate_that_turns_back_tells_its_last_switch():
     returned = _account(predictor, params)
     assert returned["gate"][0] < 0.5 and np.isinf(returned["switch_exposures"][0])
     params, _ = _observe(predictor, params, _batch([[1, 0]] * 200, [[1, 0]] * 200, X))
-    assert _account(predictor, params)["switch_exposures"][0] > 130
+    assert _account(predictor, params)["switch_exposures"][0] > 206
 
 
 # In a study.
@@ -461,20 +465,26 @@ def test_a_study_tells_regrets_and_switches():
     assert (table["regret"] <= table["regret_bound"] + 1e-3).all()
     exposures = table[[f"exposures/{x}" for x in range(4)]].to_numpy()
     np.testing.assert_array_equal(exposures.sum(axis=1), [8 * 16] * 2)
-    assert (table["gate_low"] == table[["gate/2", "gate/3"]].mean(axis=1)).all() or np.allclose(
-        table["gate_low"], table[["gate/2", "gate/3"]].mean(axis=1)
-    )
+    np.testing.assert_allclose(table["gate_low"], table[["gate/2", "gate/3"]].mean(axis=1), rtol=1e-6)
     training = rows[(rows.eval_set == "training") & (rows.metric == "loss") & (rows.step > 0)]
     assert len(training) and np.isfinite(training.value).all()
 
 
-def test_chunked_or_resumed_is_uninterrupted():
-    task = TASK.replace(num_high=2, num_low=2, context_length=1, num_relevant=0)
+@setting
+class Few(ClassMixture):
+    """A class mixture with one evaluation set, which compiles in a moment."""
 
-    def members():
-        return group(*(member(OnlineGated(), task, seed=seed, points=2, steps=12) for seed in (0, 1)))
+    def evaluation_sets(self):
+        return {"default": self}
 
-    one = members()
+    def summaries(self):
+        return {}
+
+
+def test_chunked_or_resumed_is_uninterrupted(monkeypatch):
+    task = Few(inputs=Symbols(), num_high=2, num_low=2, label_noise=0.1)
+    one = group(*(member(OnlineGated(), task, seed=seed, points=2, steps=12) for seed in (0, 1)))
+    monkeypatch.setattr("icl_sim.engine.simulate.Program", functools.cache(lambda _, mesh: Program(one, mesh)))
     whole, chunked = run(one, chunk_steps=12), run(one, chunk_steps=1)
     assert_same(measures(chunked), measures(whole))
     cut = {chunk.step: state for chunk, state in chunked}
@@ -485,32 +495,31 @@ def test_chunked_or_resumed_is_uninterrupted():
 # Wrong inputs and settings.
 
 
+def _drawn(*shape):
+    """Inputs that are drawn, as prototypes and images are."""
+    batch = _relevant(2, 3)
+    inputs = np.random.default_rng(0).normal(size=(*batch.targets.shape, *shape))
+    return dataclasses.replace(batch, inputs=jnp.asarray(inputs, jnp.float32))
+
+
 @pytest.mark.parametrize(
     "batch",
     [
-        pytest.param(
-            lambda key: ClassMixture(inputs=Prototypes(), context_length=2).sample(key, 3),
-            marks=pytest.mark.xfail(strict=True, reason="vectors pass for symbols: only their rank is looked at"),
-            id="prototypes",
-        ),
-        pytest.param(lambda key: _images(key, 4), id="images"),
-        pytest.param(lambda key: dataclasses.replace(_relevant(2, 3), num_classes=0), id="regression"),
+        pytest.param(lambda: _drawn(64), id="prototypes"),
+        pytest.param(lambda: _drawn(4, 4), id="images"),
+        pytest.param(lambda: dataclasses.replace(_relevant(2, 3), num_classes=0), id="regression"),
     ],
 )
 def test_inputs_that_are_no_symbols_are_refused(batch, key):
-    predictor, batch = OnlineGated(), batch(key)
-    with pytest.raises(ValueError, match=r"keep a table over symbols, and got inputs of shape .*kind 'symbols'"):
-        predictor.init(key, batch)
-    params = _start(predictor, _relevant(2, 3))
-    with pytest.raises(ValueError, match="keep a table over symbols"):
-        predictor.observe(params, batch)
-    with pytest.raises(ValueError, match="keep a table over symbols"):
-        predictor.apply(params, batch)
-
-
-def _images(key, side):
-    batch = _relevant(2, 3)
-    return dataclasses.replace(batch, inputs=jax.random.normal(key, (*batch.targets.shape, side, side)))
+    predictor, batch, params = OnlineGated(), batch(), _start(OnlineGated(), _relevant(2, 3))
+    words = r"keep a table over \d+ symbols, and got inputs of shape .*kind 'symbols'"
+    for use in (
+        lambda: predictor.init(key, batch),
+        lambda: predictor.observe(params, batch),
+        lambda: predictor.apply(params, batch),
+    ):
+        with pytest.raises(ValueError, match=words):
+            use()
 
 
 @pytest.mark.parametrize(
