@@ -129,6 +129,10 @@ class Task:
         """Named variations to evaluate on. All must have the structure (static fields) of the first."""
         return {"default": self}
 
+    def conflicts(self) -> tuple[str, ...]:
+        """The evaluation sets on which context and memory give different answers; the classes must be latents."""
+        return ()
+
     def summaries(self) -> Mapping[str, tuple[str, str]]:
         """Headline numbers: name -> (evaluation set, metric)."""
         return {}

@@ -29,6 +29,7 @@ class Program:
     def __init__(self, group: Group, mesh: Mesh):
         self._mesh, self._size = mesh, len(group)
         self._one_by_one = mesh.devices.flat[0].platform == "cpu" and not group.members.predictor.online
+        self.groups = group.members.task.groups()
         self.members = self.place(group.members)
         self.shared = jax.device_put(group.members.task.load(), NamedSharding(mesh, P()))
         self._trains: dict[Phase, Callable[..., State]] = {}

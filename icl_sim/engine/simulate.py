@@ -38,10 +38,10 @@ class Chunk:
     updates: int
     seconds: float
     save: bool
-    _fetch_state: Callable[[], State | None]
+    _fetch_state: Callable[[], State]
 
     @property
-    def state(self) -> State | None:
+    def state(self) -> State:
         """The state of all members on the host, leaves `[M, ...]`. Read it before the next chunk overwrites it."""
         return self._fetch_state()
 
@@ -68,7 +68,7 @@ def simulate(
       chunk_steps: updates in a full chunk; by default, as many as take about `chunk_seconds`.
     """
     if group.members.task.calculated:
-        yield Chunk(0, _calculated(group), 0, 0.0, False, lambda: None)
+        yield Chunk(0, _calculated(group), 0, 0.0, False, _no_state)
         return
     program = Program(group, mesh or member_mesh(len(group)))
     steps = group.members.training.steps if is_trainable(group) else 0
@@ -110,6 +110,10 @@ def simulate(
             full, trained_for = step + length, 0.0
 
 
+def _no_state() -> State:
+    raise ValueError("What is calculated leaves no state behind.")
+
+
 def _calculated(group: Group) -> Measures:
     """What the predictors of a group know without any sequence."""
     told = group.members.predictor.calculate(group.members.task)
@@ -123,8 +127,11 @@ def _measures(program: Program, state: State, step: int, since: int) -> Measures
     if since:
         columns[TRAINING, "loss"] = program.fetch(state.loss_sum) / since
     for name, counts in state.counts.items():
-        for number, column in enumerate(program.fetch(counts).T):
+        counts_MC = program.fetch(counts)
+        for number, column in enumerate(counts_MC.T):
             columns[TRAINING, f"{name}/{number}"] = column
+        for group, (first, end) in program.groups.items():
+            columns[TRAINING, f"{name}_{group}"] = counts_MC[:, first:end].mean(axis=1)
     diverged_at = program.fetch(state.diverged_at)
     # A member that the very last update has lost: the next one is the first whose loss would not be finite.
     diverged_at = np.where((diverged_at < 0) & program.is_lost(state), step, diverged_at)

@@ -27,7 +27,7 @@ from icl_sim.types import (
     static,
 )
 
-PROTOCOLS = ("end_to_end", "two_phase")
+PROTOCOLS = ("end_to_end", "two_phase", "simultaneous")
 PARTS = ("in_weight", "in_context")
 
 
@@ -35,15 +35,16 @@ PARTS = ("in_weight", "in_context")
 class Gated(Predictor):
     """p = a g(x) + (1 - a) h(context, x) with a gate a = sigmoid(MLP(inputs)) (Chan et al. 2025, section 3).
 
-    The gate sees the inputs of the context and of the query, and no label. Training is end to end, or in two
+    The gate sees the inputs of the context and of the query, and no label. Training is end to end; or in two
     phases: first g and h, each on its own loss, then the gate over the parts so trained, which no longer
-    move.
+    move; or simultaneous, as in Algorithm 1 of the paper: g and h each on its own loss and the gate on that of
+    the mixture, all in every step.
 
     Attributes:
       in_weight: g.
       in_context: h.
       hidden: widths of the gate's hidden layers.
-      protocol: "end_to_end" or "two_phase".
+      protocol: "end_to_end", "two_phase" or "simultaneous".
       parts_share: the share of training steps that trains the parts, in two phases.
       floor: of the probabilities of the mixture.
       encoder: the gate's own, for images; without one, inputs are flattened.
@@ -61,6 +62,8 @@ class Gated(Predictor):
     def phases(self) -> tuple[Phase, ...]:
         if self.protocol == "end_to_end":
             return (Phase(),)
+        if self.protocol == "simultaneous":
+            return (Phase(scores=(*PARTS, "mixture")),)
         return (
             Phase(share=self.parts_share, trains=PARTS, scores=PARTS),
             Phase(share=1 - self.parts_share, trains=("gate",)),
@@ -76,9 +79,7 @@ class Gated(Predictor):
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"The gate's hidden widths are {self.hidden}; each must be at least 1.")
         if not 0 < self.floor < 1:
-            raise ValueError(
-                f"The mixture's floor is {self.floor}; it must lie between 0 and 1, ends excluded."
-            )
+            raise ValueError(f"The mixture's floor is {self.floor}; it must lie between 0 and 1, ends excluded.")
         for part in (self.in_weight, self.in_context, self.encoder):
             if part is not None:
                 part.check()
@@ -105,6 +106,10 @@ class Gated(Predictor):
         p_BC = gate_B[:, None] * jnp.exp(g_BC) + (1 - gate_B)[:, None] * jnp.exp(h_BC)
         values = jnp.log(jnp.maximum(p_BC, self.floor))
         kept = {"gate": gate_B, "in_weight": g_BC, "in_context": h_BC}
+        if self.protocol == "simultaneous":  # what moves the gate and leaves its parts where they are
+            fixed_g_BC, fixed_h_BC = jax.lax.stop_gradient((g_BC, h_BC))
+            p_BC = gate_B[:, None] * jnp.exp(fixed_g_BC) + (1 - gate_B[:, None]) * jnp.exp(fixed_h_BC)
+            kept["mixture"] = jnp.log(jnp.maximum(p_BC, self.floor))
         return Outputs(values=values, record=kept if record else {})
 
     def report(self, outputs: Outputs, batch: Batch) -> Mapping[str, Array]:
@@ -122,8 +127,7 @@ def gate_measures(outputs: Outputs, batch: Batch) -> Mapping[str, Array]:
     share_B = (gate_B >= 0.5).astype(jnp.float32)
     matched_B = jnp.any(batch.kinds == SUPPORT, axis=1)
     errors = {
-        f"{part}_error": (jnp.argmax(outputs.record[part], axis=-1) != target_B).astype(jnp.float32)
-        for part in PARTS
+        f"{part}_error": (jnp.argmax(outputs.record[part], axis=-1) != target_B).astype(jnp.float32) for part in PARTS
     }
     return {
         "gate_mean": gate_B,
@@ -161,9 +165,7 @@ def _require_trained(name: str, initial: Params, trained: Params) -> None:
     before, after = jax.tree.leaves(initial), jax.tree.leaves(trained)
     same_keys = jax.tree.structure(initial) == jax.tree.structure(trained)
     if not same_keys or any(np.shape(x) != np.shape(y) for x, y in zip(before, after, strict=True)):
-        raise ValueError(
-            f"The parameters given for {name} do not have the shapes of the mixture's own {name}."
-        )
+        raise ValueError(f"The parameters given for {name} do not have the shapes of the mixture's own {name}.")
     if before and all(np.array_equal(x, y) for x, y in zip(before, after, strict=True)):
         raise ValueError(
             f"The parameters given for {name} equal their initialisation, and the gate must not be trained "

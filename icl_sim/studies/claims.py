@@ -110,14 +110,26 @@ class Crossing:
 
 
 @dataclasses.dataclass(frozen=True)
+class At:
+    """A value at the step of a crossing, interpolated between evaluations, for instance the exposures of a class there:
+
+    At(Value(predictor=P, metric="exposures_low", eval_set="training"),
+       Crossing(Value(predictor=P, metric="preference_low"), 0.0))
+    """
+
+    value: Value
+    crossing: Crossing
+
+
+@dataclasses.dataclass(frozen=True)
 class Ratio:
     """a / b, paired by seed."""
 
-    a: Value | Crossing
-    b: Value | Crossing
+    a: Value | Crossing | At
+    b: Value | Crossing | At
 
 
-Measure = Value | Difference | Largest | Smallest | MinimumAt | Trend | Crossing | Ratio
+Measure = Value | Difference | Largest | Smallest | MinimumAt | Trend | Crossing | At | Ratio
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,8 +184,7 @@ class Claim:
 
 
 _KINDS = {
-    c.__name__: c
-    for c in (Claim, Value, Difference, Largest, Smallest, MinimumAt, Trend, Crossing, Ratio, Range)
+    c.__name__: c for c in (Claim, Value, Difference, Largest, Smallest, MinimumAt, Trend, Crossing, At, Ratio, Range)
 }
 
 

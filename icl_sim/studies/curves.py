@@ -43,18 +43,18 @@ def select(table: pd.DataFrame, rule: str = "lowest_loss") -> pd.DataFrame:
     """
     if rule not in RULES:
         raise ValueError(f'Unknown selection rule "{rule}": allowed are {", ".join(RULES)}.')
-    evaluated = evaluations(table)
+    evaluated = with_last_step(table[table["eval_set"] != "training"])
     last = evaluated.groupby("member")["last_step"].first()
     chosen = last.copy()
     if rule == "lowest_loss":
-        losses = evaluated[
-            (evaluated["eval_set"] == "pretraining") & (evaluated["metric"] == "cross_entropy")
-        ].dropna(subset="value")
+        losses = evaluated[(evaluated["eval_set"] == "pretraining") & (evaluated["metric"] == "cross_entropy")].dropna(
+            subset="value"
+        )
         losses = losses.assign(value=losses["value"].clip(lower=RESOLUTION))
         # On ties the latest wins: sorted by loss and then by falling step, it comes first.
         best = losses.sort_values(["value", "step"], ascending=[True, False]).groupby("member")["step"].first()
-        online = evaluated.loc[evaluated["eval_set"] == "online", "member"].unique()
-        chosen.update(best.drop(online, errors="ignore"))
+        online = evaluated.loc[evaluated["eval_set"] == "online", "member"]
+        chosen.update(best[~best.index.isin(online)])
     # A member that ended in NaN has no result, however good it was before.
     finite = evaluated[evaluated["step"] == evaluated["member"].map(last)].groupby("member")["value"].count()
     diverged = finite.index[finite == 0]
@@ -62,9 +62,8 @@ def select(table: pd.DataFrame, rule: str = "lowest_loss") -> pd.DataFrame:
     return evaluated[evaluated["step"] == evaluated["member"].map(chosen)]
 
 
-def evaluations(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of all evaluations, with the last step of each member as `last_step`."""
-    rows = table[table["eval_set"] != "training"]
+def with_last_step(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the last step of each member as `last_step`."""
     return rows.assign(last_step=rows["member"].map(rows.groupby("member")["step"].max()))
 
 
@@ -127,6 +126,9 @@ def summarize(values: Sequence[float] | np.ndarray, confidence: float = 0.95) ->
     n = len(values)
     if n < 2:
         return Summary(float(values[0]) if n else math.nan, math.nan, math.nan, math.nan, n)
+    if np.isinf(values).any():  # a switch that never came: so is the mean, and the interval unless all are alike
+        mean, alike = float(values.mean()), bool(np.all(values == values[0]))
+        return Summary(mean, math.nan, *((mean, mean) if alike else (math.nan, math.nan)), n)
     mean, sem = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(n)
     half = student_t(confidence, n - 1) * sem
     return Summary(mean, sem, mean - half, mean + half, n)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from icl_sim.studies import curves
-from icl_sim.studies.claims import Crossing, Difference, Largest, Measure, MinimumAt, Ratio, Smallest, Trend, Value
+from icl_sim.studies.claims import At, Crossing, Difference, Largest, Measure, MinimumAt, Ratio, Smallest, Trend, Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,8 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
     Raises:
       Unanswerable: if the table lacks what the measure names.
     """
+    import pandas as pd
+
     match measure:
         case Value():
             grid, steps = _grid(measure, rows, settings)
@@ -53,14 +55,23 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
         case Ratio(a, b):
             one, other = (read(part, rows, evaluations, settings) for part in (a, b))
             return Reading((one.per_seed / other.per_seed).dropna(), min(one.steps, other.steps))
+        case At(value, crossing):
+            at = read(crossing, rows, evaluations, settings)
+            grid, steps = _grid(value, evaluations, settings, STEP)
+            found = {
+                seed: np.interp(at.per_seed[seed], grid.columns, row, right=math.inf)
+                for seed, row in zip(grid.index, grid.to_numpy(), strict=True)
+                if seed in at.per_seed
+            }
+            return Reading(pd.Series(found), min(steps, at.steps))
         case Crossing(a, b, over):
             source = evaluations if over == STEP else rows
             upper, steps = _grid(a, source, settings, over)
-            lower = b
-            if isinstance(b, Value):
-                lower, other_steps = _grid(b, source, settings, over)
-                steps = max(steps, other_steps)  # what trains nothing is the same all along
-            return Reading(_crossings(upper, lower, over), steps)
+            if not isinstance(b, Value):
+                return Reading(_crossings(upper, b, over), steps)
+            lower, other_steps = _grid(b, source, settings, over)
+            # What trains nothing is the same all along.
+            return Reading(_crossings(upper, lower, over), max(steps, other_steps))
         case Largest(value, over, low, high, ends) | Smallest(value, over, low, high, ends):
             grid, steps = _grid(value, rows, settings, over)
             points = _covering(grid, over, ends)

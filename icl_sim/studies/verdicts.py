@@ -67,7 +67,7 @@ def evaluate(
     claims = claims_module.check(claims)
     if not claims:
         return []
-    rows, evaluations = curves.select(table, rule), curves.evaluations(table)
+    rows, evaluations = curves.select(table, rule), curves.with_last_step(table)
     return [_judge(claim, rows, evaluations, settings or {}) for claim in claims]
 
 

@@ -113,12 +113,13 @@ class ClassMixture(Task):
         )
 
     def count(self, batch: Batch) -> Mapping[str, Array]:
-        """N_x: how often each class was the query of a relevant and of an irrelevant context, each `[C]`."""
+        """N_x: how often each class was the query, of a relevant and of an irrelevant context and in all, `[C]`."""
         is_query_BC = batch.latents["classes"][:, -1:] == jnp.arange(self.num_classes)[None]
         relevant_B1 = jnp.any(batch.kinds == SUPPORT, axis=1, keepdims=True)
         return {
             "exposures_relevant": jnp.sum(is_query_BC & relevant_B1, axis=0, dtype=jnp.int32),
             "exposures_irrelevant": jnp.sum(is_query_BC & ~relevant_B1, axis=0, dtype=jnp.int32),
+            "exposures": jnp.sum(is_query_BC, axis=0, dtype=jnp.int32),
         }
 
     def groups(self) -> Mapping[str, tuple[int, int]]:
@@ -138,8 +139,12 @@ class ClassMixture(Task):
             for group, g in groups.items()
         }
 
+    def conflicts(self) -> tuple[str, ...]:
+        return tuple(f"eval-relevant-{group}-flip_label" for group in ("none", "high_prob", "low_prob"))
+
     def summaries(self) -> Mapping[str, tuple[str, str]]:
-        """In-context and in-weight learning as errors, and the control that nobody can answer (its error must be 1)."""
+        """In-context and in-weight learning as errors, the control that nobody can answer (its error must be 1), and
+        which of the two a predictor prefers where they disagree."""
         named = {
             "icl_error": "eval-default-none-flip_label",
             "icl_error_high": "eval-relevant-high_prob-flip_label",
@@ -151,7 +156,9 @@ class ClassMixture(Task):
             "ibd_relevant_high": "eval-relevant-high_prob",
             "ibd_relevant_low": "eval-relevant-low_prob",
         }
-        return {name: (eval_set, "error") for name, eval_set in named.items()}
+        errors = {name: (eval_set, "error") for name, eval_set in named.items()}
+        groups = {"preference": "none", "preference_high": "high_prob", "preference_low": "low_prob"}
+        return errors | {name: (f"eval-relevant-{g}-flip_label", "preference") for name, g in groups.items()}
 
     def check(self) -> None:
         if self.seed is not None and (self.seed != int(self.seed) or not 0 <= self.seed < 2**32):

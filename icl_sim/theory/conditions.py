@@ -105,9 +105,7 @@ class InContextLower(Predictor):
             raise ValueError(f"factor is {self.factor}; it must be positive and finite.")
 
     def calculate(self, task: Any) -> Mapping[str, np.ndarray]:
-        lower = bounds.in_context_lower(
-            task.irrelevant, task.context_length, factor=self.factor, **_similarity(task)
-        )
+        lower = bounds.in_context_lower(task.irrelevant, task.context_length, factor=self.factor, **_similarity(task))
         return {"cross_entropy": np.asarray(lower)}
 
 

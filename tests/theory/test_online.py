@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 import icl_sim as icl
+from icl_sim.engine.devices import member_mesh
 from icl_sim.engine.program import Program
 from icl_sim.tasks import ClassMixture, Symbols
 from icl_sim.theory import Counts, FollowTheRegularizedLeader, GradientDescent, Hedge, OnlineGated
@@ -142,7 +143,7 @@ def test_is_algorithm_1(sample, temperatures, floor):
         np.testing.assert_array_equal(account[name], expected[name], err_msg=name)
 
 
-@pytest.mark.parametrize("cuts", [(1,), (500, 1000), (0, 700, 701)])
+@pytest.mark.parametrize("cuts", [(1, 1000), (500, 1000)])
 def test_batches_one_after_the_other_are_one_batch(sample, cuts):
     predictor = OnlineGated(temperatures=(1.0, math.inf))
     whole, losses_B, account = _observed(predictor, sample)
@@ -390,6 +391,8 @@ def test_the_bound_of_smoothed_counts():
 
 # The switch.
 
+LONG = 2000
+
 
 def _relevant(matches, rounds):
     """The same query again and again, `matches` of 4 slots of its class, no noise, ten classes."""
@@ -406,17 +409,15 @@ def test_the_gate_turns_where_the_counts_have_paid_for_themselves(temperature, l
     slack_N = special.betaln(4.5, 0.5) - special.betaln(4.5, n + 0.5)
     exact = n[np.argmax(slack_N < n * loss)]
     assert exact == expected
-    _, _, account = _observed(OnlineGated(temperatures=(temperature,)), _relevant(2, exact + 200))
+    _, _, account = _observed(OnlineGated(temperatures=(temperature,)), _relevant(2, LONG))
     # At the root the sides differ by a few thousandths, what single precision may lose: a round at most.
     assert account["switch_exposures"][0] == pytest.approx(exact, abs=1)
     assert account["switch_time"][0] == account["switch_exposures"][0]
     assert np.isinf(account["switch_exposures"][1:]).all()
-    _, _, early = _observed(OnlineGated(temperatures=(temperature,)), _relevant(2, exact - 2))
-    assert np.isinf(early["switch_exposures"]).all() and early["gate"][0] <= 0.5
 
 
 def test_the_gate_never_turns_where_every_slot_matches():
-    _, _, account = _observed(OnlineGated(), _relevant(4, 3000))
+    _, _, account = _observed(OnlineGated(), _relevant(4, LONG))
     assert np.isinf(account["switch_exposures"]).all() and account["gate"][0] < 1e-6
     assert account["loss_in_context"][0] == pytest.approx(0, abs=1e-6)
 
@@ -448,14 +449,25 @@ def test_a_gate_that_turns_back_tells_its_last_switch():
 # In a study.
 
 
+@setting
+class Few(ClassMixture):
+    """A class mixture with one evaluation set, which compiles in a moment."""
+
+    def evaluation_sets(self):
+        return {"default": self}
+
+    def summaries(self):
+        return {}
+
+
 def test_a_study_tells_regrets_and_switches():
-    task = TASK.replace(num_high=2, num_low=2, context_length=2, num_relevant=0)
+    task = Few(inputs=Symbols(), num_high=2, num_low=2, context_length=2)
     study = icl.Study(
         task=task,
         predictors={"online": OnlineGated()},
         sweep=icl.product({"task.label_noise": [0.0, 0.1]}),
         training=icl.Training(steps=8, batch_size=16),
-        evaluation=icl.Evaluation(sequences=20, points=2),
+        evaluation=icl.Evaluation(sequences=20, points=1),
     )
     rows = icl.simulate(study)
     last = rows[(rows.step == 8) & (rows.eval_set == "online")]
@@ -470,21 +482,11 @@ def test_a_study_tells_regrets_and_switches():
     assert len(training) and np.isfinite(training.value).all()
 
 
-@setting
-class Few(ClassMixture):
-    """A class mixture with one evaluation set, which compiles in a moment."""
-
-    def evaluation_sets(self):
-        return {"default": self}
-
-    def summaries(self):
-        return {}
-
-
 def test_chunked_or_resumed_is_uninterrupted(monkeypatch):
     task = Few(inputs=Symbols(), num_high=2, num_low=2, label_noise=0.1)
     one = group(*(member(OnlineGated(), task, seed=seed, points=2, steps=12) for seed in (0, 1)))
-    monkeypatch.setattr("icl_sim.engine.simulate.Program", functools.cache(lambda _, mesh: Program(one, mesh)))
+    program = Program(one, member_mesh(2))
+    monkeypatch.setattr("icl_sim.engine.simulate.Program", lambda *_: program)  # compiled once
     whole, chunked = run(one, chunk_steps=12), run(one, chunk_steps=1)
     assert_same(measures(chunked), measures(whole))
     cut = {chunk.step: state for chunk, state in chunked}

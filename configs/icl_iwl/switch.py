@@ -1,0 +1,117 @@
+"""The switch from context to memory: predicted from g and h, measured on networks that are trained on everything.
+
+python launch/run.py --config=configs/icl_iwl/switch.py:quick --workdir=out/switch
+
+S0 with fresh sequences in every step. Theory says that a learner turns to memory where the in-weight predictor g has
+become better than the in-context predictor h on the class, which takes equal exposures N_x of common and rare classes,
+so that rare ones switch later by the ratio of the priors, 9. Predicted here are the steps at which a trained g falls
+below h on contexts as the training has them; measured are those at which the preference (`icl_sim.metrics.preference`)
+of a network falls below 0, and the exposures that training counted until then. The networks are the transformer, the
+gated mixture trained end to end, and the mixture trained as in Algorithm 1, g and h on their own losses
+("simultaneous").
+"""
+
+import icl_sim as icl
+from configs.icl_iwl import paper
+from icl_sim.predictors import Gated, InWeightMLP, KernelCopy, Transformer
+from icl_sim.studies.claims import At, Claim, Crossing, Ratio, Value, near
+from icl_sim.studies.figures import Lines, Mark, Quantity
+from icl_sim.tasks import ClassMixture
+
+SOURCE = "Theory of Chan et al. 2025 (docs/theory.md)"
+GROUPS = {"high": "common", "low": "rare"}
+SCALES = {"paper": (5, 30_000), "quick": (3, 10_000)}  # seeds, steps
+MIXTURES = ("simultaneous", "gated", "transformer")
+
+
+def get_config(arg=""):
+    seeds, steps = SCALES[paper.words(arg, {"scale": SCALES})["scale"]]
+    study = icl.Study(
+        name="Switch to memory",
+        description="S0 online: where g overtakes h, and where networks turn from context to memory.",
+        task=ClassMixture(),
+        predictors={
+            "transformer": Transformer(),
+            "simultaneous": Gated(protocol="simultaneous"),
+            "gated": Gated(),
+            "in_weight": InWeightMLP(),
+            "in_context": KernelCopy(),
+        },
+        training=icl.Training(steps=steps),
+        evaluation=icl.Evaluation(sequences=1000, points=40),
+        sweep=icl.product({"seed": range(seeds)}),
+        claims=tuple(_claims()),
+        figures=(
+            Lines(
+                name="preference",
+                title="Preference while training: 1 in-context, -1 in-weight",
+                quantities=tuple(
+                    Quantity(f"preference_{g}", label=f"Preference, {name}") for g, name in GROUPS.items()
+                ),
+                x="step",
+                predictors=MIXTURES,
+                marks=tuple(Mark(predicted(g), "g overtakes h", f"preference_{g}") for g in GROUPS),
+            ),
+            Lines(
+                name="losses",
+                title="Cross-entropy while training",
+                quantities=tuple(
+                    Quantity("cross_entropy", f"eval-default-{g}_prob", f"Cross-entropy, {name}")
+                    for g, name in GROUPS.items()
+                ),
+                x="step",
+            ),
+        ),
+    )
+    return icl.config_of(study)
+
+
+def predicted(group):
+    g, h = (
+        Value(predictor=name, metric="cross_entropy", eval_set=f"eval-default-{group}_prob")
+        for name in ("in_weight", "in_context")
+    )
+    return Crossing(g, h)
+
+
+def measured(predictor, group):
+    return Crossing(Value(predictor=predictor, metric=f"preference_{group}"), 0.0)
+
+
+def exposures(predictor, group, crossing):
+    return At(Value(predictor=predictor, metric=f"exposures_{group}", eval_set="training"), crossing)
+
+
+def _claims():
+    shared = {"source": SOURCE, "min_steps": 10_000}
+    for name, low, high in (
+        ("g overtakes h", predicted("low"), predicted("high")),
+        *((f"{mixture} turns to memory", measured(mixture, "low"), measured(mixture, "high")) for mixture in MIXTURES),
+    ):
+        who = "in_weight" if name.startswith("g ") else name.split()[0]
+        yield Claim(
+            id=f"time.{who}",
+            statement=f"Where {name}, the steps of rare classes are those of common ones times the ratio of priors.",
+            measure=Ratio(low, high),
+            condition=near(9.0, 3.5),
+            published=9.0,
+            **shared,
+        )
+        yield Claim(
+            id=f"exposures.{who}",
+            statement=f"Where {name}, rare and common classes have been seen equally often.",
+            measure=Ratio(exposures(who, "low", low), exposures(who, "high", high)),
+            condition=near(1.0, 0.5),
+            published=1.0,
+            **shared,
+        )
+    for mixture in MIXTURES:
+        for group, name in GROUPS.items():
+            yield Claim(
+                id=f"predicted.{mixture}.{group}",
+                statement=f"{mixture} turns to memory on {name} classes when g overtakes h, within a factor of 2.",
+                measure=Ratio(measured(mixture, group), predicted(group)),
+                condition=near(1.25, 0.75),
+                published=1.0,
+                **shared,
+            )
