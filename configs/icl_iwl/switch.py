@@ -3,12 +3,12 @@
 python launch/run.py --config=configs/icl_iwl/switch.py:quick --workdir=out/switch
 
 S0 with fresh sequences in every step. Theory says that a learner turns to memory where the in-weight predictor g has
-become better than the in-context predictor h on the class, which takes equal exposures N_x of common and rare classes,
-so that rare ones switch later by the ratio of the priors, 9. Predicted here are the steps at which a trained g falls
-below h on contexts as the training has them; measured are those at which the preference (`icl_sim.metrics.preference`)
-of a network falls below 0, and the exposures that training counted until then. The networks are the transformer, the
-gated mixture trained end to end, and the mixture trained as in Algorithm 1, g and h on their own losses
-("simultaneous").
+lost less than the in-context predictor h on the class so far, which takes equal exposures N_x of common and rare
+classes, so that rare ones switch later by the ratio of the priors, 9. Predicted here are the steps at which the summed
+losses of a trained g fall below those of h on contexts as the training has them; measured are those at which the
+preference (`icl_sim.metrics.preference`) of a network falls below 0, and the exposures that training counted until
+then. The networks are the transformer, the gated mixture trained end to end, and the mixture trained as in Algorithm 1:
+g and h on their own losses, under a gate that knows the query alone.
 """
 
 import icl_sim as icl
@@ -21,7 +21,7 @@ from icl_sim.tasks import ClassMixture
 SOURCE = "Theory of Chan et al. 2025 (docs/theory.md)"
 GROUPS = {"high": "common", "low": "rare"}
 SCALES = {"paper": (5, 30_000), "quick": (3, 10_000)}  # seeds, steps
-MIXTURES = ("simultaneous", "gated", "transformer")
+MIXTURES = ("algorithm1", "gated", "transformer")
 
 
 def get_config(arg=""):
@@ -32,7 +32,7 @@ def get_config(arg=""):
         task=ClassMixture(),
         predictors={
             "transformer": Transformer(),
-            "simultaneous": Gated(protocol="simultaneous"),
+            "algorithm1": Gated(protocol="simultaneous", gate_sees="query"),
             "gated": Gated(),
             "in_weight": InWeightMLP(),
             "in_context": KernelCopy(),
@@ -71,7 +71,7 @@ def predicted(group):
         Value(predictor=name, metric="cross_entropy", eval_set=f"eval-default-{group}_prob")
         for name in ("in_weight", "in_context")
     )
-    return Crossing(g, h)
+    return Crossing(g, h, summed=True)
 
 
 def measured(predictor, group):

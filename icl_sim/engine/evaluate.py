@@ -29,7 +29,7 @@ def evaluate(member: Member, params: Params, shared: Any) -> Measures:
         )
         values = jax.lax.map(lambda pair: _means(member, pair[0], pair[1], params, shared), (stacked, keys))
         measures |= {name: jax.tree.map(lambda v, i=i: v[i], values) for i, name in enumerate(names)}
-    for name in set(member.eval_task.conflicts()):
+    for name in set(member.eval_task.conflicts()) & set(measures):
         found = measures[name]
         told = metrics.preference(1 - found["error"], found["memory"], member.evaluation.sequences)
         measures[name] = {**found, **told}

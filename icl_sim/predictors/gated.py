@@ -29,21 +29,23 @@ from icl_sim.types import (
 
 PROTOCOLS = ("end_to_end", "two_phase", "simultaneous")
 PARTS = ("in_weight", "in_context")
+SEEN = ("sequence", "query")
 
 
 @setting
 class Gated(Predictor):
     """p = a g(x) + (1 - a) h(context, x) with a gate a = sigmoid(MLP(inputs)) (Chan et al. 2025, section 3).
 
-    The gate sees the inputs of the context and of the query, and no label. Training is end to end; or in two
-    phases: first g and h, each on its own loss, then the gate over the parts so trained, which no longer
-    move; or simultaneous, as in Algorithm 1 of the paper: g and h each on its own loss and the gate on that of
+    The gate sees the inputs of the context and of the query, or of the query alone, and no label. Training is end
+    to end; or in two phases: first g and h, each on its own loss, then the gate over the parts so trained, which no
+    longer move; or simultaneous, as in Algorithm 1 of the paper: g and h each on its own loss and the gate on that of
     the mixture, all in every step.
 
     Attributes:
       in_weight: g.
       in_context: h.
       hidden: widths of the gate's hidden layers.
+      gate_sees: "sequence", or "query": then it cannot know whether the context is relevant, as in the paper's theory.
       protocol: "end_to_end", "two_phase" or "simultaneous".
       parts_share: the share of training steps that trains the parts, in two phases.
       floor: of the probabilities of the mixture.
@@ -53,6 +55,7 @@ class Gated(Predictor):
     in_weight: Predictor = InWeightMLP()
     in_context: Predictor = KernelCopy()
     hidden: tuple[int, ...] = static((64, 64))
+    gate_sees: str = static("sequence")
     protocol: str = static("end_to_end")
     parts_share: float = static(0.5)
     floor: Leaf = 1e-8
@@ -71,6 +74,7 @@ class Gated(Predictor):
 
     def check(self) -> None:
         names.require("The gated mixture's protocol", self.protocol, PROTOCOLS)
+        names.require("What the gated mixture's gate_sees", self.gate_sees, SEEN)
         if self.protocol == "two_phase" and not 0 < self.parts_share < 1:
             raise ValueError(
                 f"parts_share is {self.parts_share}; it must lie between 0 and 1, ends excluded: the gate "
@@ -86,6 +90,7 @@ class Gated(Predictor):
 
     def _gate(self, batch: Batch) -> Functional:
         slots, *shape = batch.inputs.shape[1:]
+        slots = slots if self.gate_sees == "sequence" else 1
         return mlp(slots * features(self.encoder, tuple(shape)), *self.hidden, 1)
 
     def init(self, key: Key, batch: Batch) -> Params:
@@ -100,7 +105,8 @@ class Gated(Predictor):
     def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
         g_BC = jax.nn.log_softmax(self.in_weight.apply(params["in_weight"], batch).values)
         h_BC = jax.nn.log_softmax(self.in_context.apply(params["in_context"], batch).values)
-        x_BSE = encode(self.encoder, params["gate"], batch.inputs)
+        seen = batch.inputs if self.gate_sees == "sequence" else batch.inputs[:, -1:]
+        x_BSE = encode(self.encoder, params["gate"], seen)
         x_BI = jnp.reshape(x_BSE, (x_BSE.shape[0], -1))
         gate_B = jax.nn.sigmoid(self._gate(batch).apply(params["gate"], x_BI)[:, 0])
         p_BC = gate_B[:, None] * jnp.exp(g_BC) + (1 - gate_B)[:, None] * jnp.exp(h_BC)

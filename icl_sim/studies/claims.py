@@ -101,12 +101,14 @@ class Trend:
 class Crossing:
     """The point of `over`, "step" or a swept name, from which on `a` stays below `b`, a value or a number.
 
-    Interpolated between neighbours in the logarithm of `over`; inf where `a` is not below `b` at the end.
+    Interpolated between neighbours in the logarithm of `over`; inf where `a` is not below `b` at the end. With
+    `summed`, their sums over all steps until there are compared.
     """
 
     a: Value
     b: Value | float
     over: str = "step"
+    summed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

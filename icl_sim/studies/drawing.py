@@ -138,9 +138,12 @@ class Scale:
         axis.set_ticks([self.at(tick) for tick in ticks], [figures.number(tick) for tick in ticks])
 
 
-def _bounded(rows: pd.DataFrame) -> bool:
+def _bounds(rows: pd.DataFrame) -> tuple[float, float] | None:
+    """The bounds of what lies between 0 and 1, or between -1 and 1, and fills a good part of it."""
     values = rows["value"].dropna()
-    return bool(len(values)) and values.min() >= 0 and 0.2 < values.max() <= 1
+    if values.empty or not -1 <= values.min() <= values.max() <= 1 or values.abs().max() <= 0.2:
+        return None
+    return (0.0, 1.0) if values.min() >= 0 else (-1.0, 1.0)
 
 
 # ---------------------------------------------------------------------------------------------- lines
@@ -168,13 +171,15 @@ def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
         return curves.where(here, {spec.columns: value}) if spec.columns else here
 
     for i, row in enumerate(panels):
-        bounded = all(_bounded(shown(quantity, value)) for quantity, value in row) and not spec.log_y
+        found = [None if spec.log_y else _bounds(shown(quantity, value)) for quantity, value in row]
+        limits = None if None in found else (min(low for low, _ in found), 1.0)  # type: ignore[misc]
         for j, (quantity, value) in enumerate(row):
             axes, here = grid[i, j], shown(quantity, value)
             axes.set_yscale("log" if spec.log_y else "linear")
             ends = [_line(axes, here[here[spec.lines] == name], spec.x, scale, paint[name]) for name in named]
-            if bounded:
-                axes.set_ylim(-0.04, 1.04)
+            if limits is not None:
+                margin = 0.04 * (limits[1] - limits[0])
+                axes.set_ylim(limits[0] - margin, limits[1] + margin)
             if j == len(row) - 1:
                 label = str if spec.lines == PREDICTOR else figures.number
                 _label_ends(axes, [(end, label(n), paint[n]) for end, n in zip(ends, named, strict=True)])
@@ -214,7 +219,7 @@ def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: Scale, color: Any) -> f
     marker = "o" if len(at) <= 12 else None
     axes.plot(at, mean, color=color, marker=marker, markersize=3.2, markeredgewidth=0)
     if len(at) > 1:
-        inside = (0, 1) if _bounded(rows) else (-math.inf, math.inf)
+        inside = _bounds(rows) or (-math.inf, math.inf)
         axes.fill_between(at, low.clip(*inside), high.clip(*inside), color=color, alpha=0.16, linewidth=0)
     else:
         axes.errorbar(at, mean, [mean - low, high - mean], color=color, capsize=2)
@@ -245,6 +250,7 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, Any]], gap: float = 0.0
     ends = sorted((end for end in ends if not math.isnan(end[0])), key=lambda end: end[0])
     if not ends:
         return
+    axes.get_ylim()  # settles the limits
     height = axes.transLimits.transform(axes.transScale.transform([(1, end) for end, _, _ in ends]))[:, 1]
     wanted = height.clip(0, 1)
     gap = min(gap, 1 / len(ends))
@@ -283,7 +289,7 @@ def _heat(spec: Heat, rows: pd.DataFrame) -> Figure:
     )
     # Blue is in-context, vermilion in-weight, white the balance.
     balance = LinearSegmentedColormap.from_list("balance", ["#0072B2", "#f7f7f7", "#D55E00"])
-    bounded = _bounded(rows[rows["metric"].isin([q.metric for q in spec.quantities])])
+    bounded = _bounds(rows[rows["metric"].isin([q.metric for q in spec.quantities])]) == (0, 1)
     style = {"cmap": balance, "vmin": 0, "vmax": 1} if bounded else {"cmap": "viridis"}
     mesh: Any = None
     for axes, quantity in zip(grid.ravel(), spec.quantities, strict=False):

@@ -137,6 +137,10 @@ _ERRORS = (
     Quantity("iwl_error_high", label="IWL error, common classes"),
     Quantity("iwl_error_low", label="IWL error, rare classes"),
 )
+_PREFERENCE = (
+    Quantity("preference_high", label="Preference, common classes"),
+    Quantity("preference_low", label="Preference, rare classes"),
+)
 _GATE = (
     Quantity("gate_mean", "eval-relevant-high_prob", "Gate, relevant context, common classes"),
     Quantity("gate_mean", "eval-relevant-low_prob", "Gate, relevant context, rare classes"),
@@ -147,6 +151,7 @@ PRESETS: Mapping[str, tuple[Spec, ...]] = {
     "class_mixture": (
         Lines(name="errors", title="In-context and in-weight error", quantities=_ERRORS),
         Lines(name="steps", title="Error while training", quantities=_ERRORS, x=STEP, lines=AUTO),
+        Lines(name="preference", title="Preference: 1 in-context, -1 in-weight", quantities=_PREFERENCE),
         Lines(name="gate_curves", title="Gate: weight of the in-weight part g", quantities=_GATE),
         Heat(name="gate", title="Gate, as a map", quantities=_GATE),
         Heat(name="gate_steps", title="Gate while training", quantities=_GATE, y=STEP),
@@ -155,7 +160,8 @@ PRESETS: Mapping[str, tuple[Spec, ...]] = {
 MEANINGS = {  # what a reader of a report must know
     "class_mixture": "ICL error: labels are shifted and the context holds the query's class, so that only the context "
     "tells: 0 copies it, 1 ignores it. IWL error: labels are as trained and the context does not hold the class, so "
-    "that only memory tells. Control: shifted and not in the context, so that nobody can know. Common classes share "
+    "that only memory tells. Preference: of the answers to shifted labels that follow context or memory, the share of the "
+    "former less that of the latter: 1 is pure ICL, -1 pure IWL. Control: shifted and not in the context, so that nobody can know. Common classes share "
     "p_high, rare ones the rest; N is the number of distinct training sequences."
 }
 DEFAULT: tuple[Spec, ...] = (

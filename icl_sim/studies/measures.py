@@ -64,14 +64,14 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
                 if seed in at.per_seed
             }
             return Reading(pd.Series(found), min(steps, at.steps))
-        case Crossing(a, b, over):
+        case Crossing(a, b, over, summed):
             source = evaluations if over == STEP else rows
             upper, steps = _grid(a, source, settings, over)
             if not isinstance(b, Value):
-                return Reading(_crossings(upper, b, over), steps)
+                return Reading(_crossings(upper, b, over, summed), steps)
             lower, other_steps = _grid(b, source, settings, over)
             # What trains nothing is the same all along.
-            return Reading(_crossings(upper, lower, over), max(steps, other_steps))
+            return Reading(_crossings(upper, lower, over, summed), max(steps, other_steps))
         case Largest(value, over, low, high, ends) | Smallest(value, over, low, high, ends):
             grid, steps = _grid(value, rows, settings, over)
             points = _covering(grid, over, ends)
@@ -105,10 +105,10 @@ def pinned(crossing: Crossing, where: Mapping[str, Any]) -> Crossing:
         own = {name: v for name, v in where.items() if name != crossing.over}
         return dataclasses.replace(value, where={**own, **value.where})
 
-    return Crossing(cast(Value, at(crossing.a)), at(crossing.b), crossing.over)
+    return dataclasses.replace(crossing, a=cast(Value, at(crossing.a)), b=at(crossing.b))
 
 
-def _crossings(upper: pd.DataFrame, lower: pd.DataFrame | float, over: str) -> pd.Series:
+def _crossings(upper: pd.DataFrame, lower: pd.DataFrame | float, over: str, summed: bool) -> pd.Series:
     """Per seed the point from which on `upper` stays below `lower`."""
     import pandas as pd
 
@@ -118,6 +118,9 @@ def _crossings(upper: pd.DataFrame, lower: pd.DataFrame | float, over: str) -> p
         upper, lower = upper.align(lower, join="inner")
     gap = upper - lower
     points = _numbers(gap, over)
+    if summed:  # by the trapezoid rule; before the first point there is nothing to sum
+        between = (gap.shift(axis=1) + gap) / 2 * np.diff(points, prepend=points[:1])
+        gap = between.fillna(0.0).cumsum(axis=1)
     gap = gap.loc[:, points > 0]
     if gap.shape[1] < 2:
         raise Unanswerable(f"the table has {over} at one point only, a crossing needs two")

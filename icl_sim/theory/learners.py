@@ -231,6 +231,7 @@ def nearest_on_simplex(v_K: Array) -> Array:
 
     t is the largest of (v_(1) + ... + v_(j) - 1) / j over j, v sorted from the largest down (Duchi et al. 2008).
     """
+    v_K = v_K - jnp.max(v_K)  # which moves nothing, and keeps differences of large numbers
     sorted_K = -jnp.sort(-v_K)
     threshold = jnp.max((jnp.cumsum(sorted_K) - 1) / jnp.arange(1, v_K.shape[-1] + 1))
     return jnp.maximum(v_K - threshold, 0.0)

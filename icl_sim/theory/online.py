@@ -43,7 +43,7 @@ class OnlineGated(Predictor):
       temperatures: of h_j, which answers label y with sum_l softmax_l(-|x_l - x|^2 / temperature_j) [y_l = y]; inf
         weighs all slots alike.
       floor: of the probabilities of each h_j. An irrelevant context costs -log floor.
-      smoothing: the share of the uniform law in g, without which a learner that is no `Counts` can lose infinitely.
+      smoothing: the share of the uniform law in g, for learners other than `Counts`, which could lose infinitely.
     """
 
     in_weight: Learner = Counts()
@@ -69,11 +69,12 @@ class OnlineGated(Predictor):
             )
         if not 0 < self.floor < 1:
             raise ValueError(f"floor is {self.floor}; it must lie between 0 and 1, ends excluded.")
-        counts = isinstance(self.in_weight, Counts)
-        if not 0 <= self.smoothing < 1 or not (counts or self.smoothing > 0):
+        if isinstance(self.in_weight, Counts) and self.smoothing != 0:
+            raise ValueError(f"smoothing is {self.smoothing}; it must be 0 where in_weight is counts, with its add.")
+        if not isinstance(self.in_weight, Counts) and not 0 < self.smoothing < 1:
             raise ValueError(
-                f"smoothing is {self.smoothing}; it must be {'at least' if counts else 'above'} 0 and below 1 for an "
-                f"in_weight of kind {type(self.in_weight).__name__}."
+                f"smoothing is {self.smoothing}; for an in_weight of kind {type(self.in_weight).__name__} it must lie "
+                "between 0 and 1, ends excluded."
             )
 
     def init(self, key: Key, batch: Batch) -> Params:
@@ -212,7 +213,7 @@ class OnlineGated(Predictor):
         """The weights of the slots under each temperature, `[B, J, L]`."""
         distance_BL = jnp.sum(jnp.square(batch.inputs[:, :-1] - batch.inputs[:, -1:]), axis=-1)
         sharpness_J = jnp.asarray([1 / t for t in self.temperatures])
-        return jax.nn.softmax(-distance_BL[:, None] * sharpness_J[:, None])
+        return jax.nn.softmax(-distance_BL[:, None] * sharpness_J[None, :, None])
 
 
 def _num_inputs(batch: Batch) -> int:
