@@ -2,6 +2,7 @@
 
     python launch/bench.py --case=icl_iwl_s0 --out=bench.json
     python launch/bench.py --case=icl_iwl_s0 --members=8 --context_length=16 --out=bench.json
+    python launch/bench.py --case=algorithm1 --out=bench.json
 
 Everything is measured in turns within one run, since a shared machine's speed drifts; every figure is the median over
 the rounds. Sampling and the optimiser are part of every update.
@@ -23,11 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging  # noqa: E402
 
-CASES = ("icl_iwl_s0",)
-_CASE = flags.DEFINE_enum("case", CASES[0], CASES, "What to measure.")
+CASES = {"icl_iwl_s0": 16, "algorithm1": 100}  # with their members
+_CASE = flags.DEFINE_enum("case", next(iter(CASES)), list(CASES), "What to measure.")
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write; printed all the same.")
-_MEMBERS = flags.DEFINE_integer("members", 16, "Members of the ensemble.", lower_bound=1, upper_bound=100_000)
-_LENGTH = flags.DEFINE_integer("context_length", 1, "Context pairs.", lower_bound=1, upper_bound=1_000)
+_MEMBERS = flags.DEFINE_integer(
+    "members", None, f"Members of the ensemble; by default {CASES}.", lower_bound=1, upper_bound=100_000
+)
+_LENGTH = flags.DEFINE_integer("context_length", 1, "Context pairs of S0.", lower_bound=1, upper_bound=1_000)
 _SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of one timed stretch.", lower_bound=0.05, upper_bound=600)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed stretches of each kind.", lower_bound=1)
 
@@ -57,7 +60,11 @@ def main(argv: list[str]) -> int:
     from icl_sim.engine.devices import use_all_cores
 
     use_all_cores()  # before anything asks for a device
-    found = measure(_MEMBERS.value, _LENGTH.value, _SECONDS.value, _ROUNDS.value)
+    members = _MEMBERS.value or CASES[_CASE.value]
+    if _CASE.value == "algorithm1":
+        found = measure_online(members, _SECONDS.value, _ROUNDS.value)
+    else:
+        found = measure(members, _LENGTH.value, _SECONDS.value, _ROUNDS.value)
     text = json.dumps({"case": _CASE.value, **found}, indent=1)
     print(text)
     if out:
@@ -114,6 +121,69 @@ def measure(members: int, context_length: int, seconds: float, rounds: int) -> d
         "steps_per_round": counts["train"],
         "jax": jax.__version__,
     }
+
+
+def measure_online(members: int, seconds: float, rounds: int) -> dict[str, Any]:
+    """How long Algorithm 1 takes for 10^6 rounds of every member, sampling included."""
+    import jax
+
+    from icl_sim.engine.devices import member_mesh
+    from icl_sim.engine.program import Program
+
+    group = algorithm1(members)
+    batch_size = group.members.training.batch_size
+    program = Program(group, member_mesh(members))
+    phase = group.members.predictor.phases[0]
+    state = jax.block_until_ready(program.start())
+    started = time.perf_counter()
+    state = jax.block_until_ready(program.train(state, 0, 1, phase))
+    compile_s, done = time.perf_counter() - started, 1
+
+    def train(steps: int) -> None:
+        nonlocal state, done
+        state = jax.block_until_ready(program.train(state, done, done + steps, phase))
+        done += steps
+
+    count = _repetitions(train, seconds)
+    timings = [_timed(train, count) for _ in range(rounds)]
+    wall, cpu = (statistics.median(getattr(t, kind) for t in timings) / batch_size for kind in ("wall", "cpu"))
+    return {
+        "members": members,
+        "devices": [str(device) for device in program.devices],
+        "rounds_per_s": members / wall,
+        "seconds_per_million_rounds": 1e6 * wall,
+        "cpu_seconds_per_million_rounds": 1e6 * cpu,
+        "compile_s": compile_s,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "rounds": rounds,
+        "steps_per_round": count,
+        "jax": jax.__version__,
+    }
+
+
+def algorithm1(members: int):
+    """Algorithm 1 of Chan et al. 2025 over p_relevant, matches of 4 and seeds, as one group."""
+    from icl_sim.engine.group import by_structure
+    from icl_sim.engine.settings import Evaluation, Member, Training
+    from icl_sim.tasks import ClassMixture, Symbols
+    from icl_sim.theory import OnlineGated
+
+    def member(number: int) -> Member:
+        p_relevant, matches, seed = 0.1 * (1 + number % 10), 1 + number // 10 % 4, number // 40
+        task = ClassMixture(
+            inputs=Symbols(), context_length=4, p_relevant=p_relevant, num_relevant=float(matches), seed=seed
+        )
+        return Member(
+            predictor=OnlineGated(),
+            task=task,
+            eval_task=task,
+            training=Training(batch_size=100),
+            evaluation=Evaluation(),
+            seed=seed,
+        )
+
+    (group,) = by_structure((number, member(number)) for number in range(members))
+    return group
 
 
 def s0(members: int, context_length: int):

@@ -125,7 +125,7 @@ class At:
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """a / b, paired by seed."""
+    """a / b, paired by seed; mean and interval over seeds are those of its logarithm."""
 
     a: Value | Crossing | At
     b: Value | Crossing | At

@@ -134,6 +134,13 @@ def summarize(values: Sequence[float] | np.ndarray, confidence: float = 0.95) ->
     return Summary(mean, sem, mean - half, mean + half, n)
 
 
+def summarize_ratios(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Summary:
+    """`summarize` of the logarithms, as ratios again: the geometric mean, which a / b and b / a agree on."""
+    with np.errstate(divide="ignore"):
+        logs = summarize(np.log(np.asarray(values, dtype=float)), confidence)
+    return Summary(math.exp(logs.mean), logs.sem, math.exp(logs.low), math.exp(logs.high), logs.seeds)
+
+
 @functools.cache
 def student_t(confidence: float, df: int) -> float:
     """The t with P(|T| < t) = confidence for T of Student's distribution with `df` degrees of freedom.

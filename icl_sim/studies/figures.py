@@ -160,9 +160,10 @@ PRESETS: Mapping[str, tuple[Spec, ...]] = {
 MEANINGS = {  # what a reader of a report must know
     "class_mixture": "ICL error: labels are shifted and the context holds the query's class, so that only the context "
     "tells: 0 copies it, 1 ignores it. IWL error: labels are as trained and the context does not hold the class, so "
-    "that only memory tells. Preference: of the answers to shifted labels that follow context or memory, the share of the "
-    "former less that of the latter: 1 is pure ICL, -1 pure IWL. Control: shifted and not in the context, so that nobody can know. Common classes share "
-    "p_high, rare ones the rest; N is the number of distinct training sequences."
+    "that only memory tells. Preference: of the answers to shifted labels that follow either, the share that follows "
+    "the context less the share that follows memory: 1 is pure ICL, -1 pure IWL. Control: shifted and not in the "
+    "context, so that nobody can know. Common classes share p_high, rare ones the rest; N is the number of distinct "
+    "training sequences."
 }
 DEFAULT: tuple[Spec, ...] = (
     Lines(name="results", title="Results"),

@@ -25,11 +25,15 @@ class Unanswerable(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """One number per seed (NaN if it diverged), the steps that all members reached, and a remark for people."""
+    """One number per seed (NaN if it diverged), the steps that all members reached, and a remark for people.
+
+    `is_ratio`: numbers whose mean and interval are those of their logarithms.
+    """
 
     per_seed: pd.Series
     steps: int
     remark: str = ""
+    is_ratio: bool = False
 
 
 def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settings: Mapping[str, Any]) -> Reading:
@@ -54,7 +58,7 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
             return Reading((grid_a.iloc[:, 0] - grid_b.iloc[:, 0]).dropna(), min(steps_a, steps_b))
         case Ratio(a, b):
             one, other = (read(part, rows, evaluations, settings) for part in (a, b))
-            return Reading((one.per_seed / other.per_seed).dropna(), min(one.steps, other.steps))
+            return Reading((one.per_seed / other.per_seed).dropna(), min(one.steps, other.steps), is_ratio=True)
         case At(value, crossing):
             at = read(crossing, rows, evaluations, settings)
             grid, steps = _grid(value, evaluations, settings, STEP)

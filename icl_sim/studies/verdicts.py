@@ -76,7 +76,7 @@ def _judge(claim: Claim, rows: pd.DataFrame, evaluations: pd.DataFrame, settings
         reading = measures.read(claim.measure, rows, evaluations, settings)
     except measures.Unanswerable as missing:
         return _verdict(claim, UNDECIDED, str(missing))
-    summary = curves.summarize(reading.per_seed.to_numpy())
+    summary = (curves.summarize_ratios if reading.is_ratio else curves.summarize)(reading.per_seed.to_numpy())
     lost = len(reading.per_seed) - summary.seeds
     verdict, reason = _decide(claim, summary, reading.steps)
     remarks = [
