@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from icl_sim.studies.report import Run
 
+_MOST_COLUMNS = 9  # of a table; of more points, every n-th is shown
 _MARKS = {HOLDS: " ✓", FAILS: " ✗", UNDECIDED: ""}
 
 
@@ -114,6 +115,7 @@ def _quantities(run: Run) -> tuple[Quantity, ...]:
 
 def _table(rows: pd.DataFrame, across: str, quantities: Sequence[Quantity], published: Sequence[_Published]) -> str:
     columns = sorted(rows[across].unique())
+    columns = columns[:: math.ceil(len(columns) / _MOST_COLUMNS)]
     lines = [[across, *(figures.number(column) for column in columns)], ["---"] * (len(columns) + 1)]
     for quantity in quantities:
         mine = curves.pick(rows, [(quantity.metric, quantity.eval_set)])
