@@ -88,7 +88,8 @@ class Phase:
     Attributes:
       share: the share of all training steps, in (0, 1].
       trains: top-level keys of the parameters that move; empty means all.
-      scores: names of records of `apply(..., record=True)` whose losses are summed, each `[B, C]` log-probabilities;
+      scores: names of records of `apply(..., record=True)` whose losses are summed, each `[B, C]` log-probabilities,
+        taken as they are;
         empty means the loss of the prediction itself.
     """
 

@@ -15,6 +15,7 @@ from icl_sim.studies.claims import Claim, Ratio, Value, above, below, near
 from icl_sim.studies.figures import Lines, Quantity
 from icl_sim.tasks import ClassMixture, Symbols
 from icl_sim.theory import OnlineGated
+from icl_sim.theory.switch import mixed_loss, switch_exposures, switch_steps
 
 SOURCE = "Algorithm 1 (Chan et al. 2025), simulated in numpy"
 LENGTH, BATCH, ROUNDS = 4, 100, 20_000
@@ -76,7 +77,28 @@ def get_config(arg=""):
     return icl.config_of(study)
 
 
+def predicted(h, p_relevant, matches):
+    """N_x at the switch without label noise, from p_relevant and the loss of h on a context with so many matches."""
+    weight = 1.0 if h == UNIFORM else math.exp(-4.0)
+    relevant = math.log1p((LENGTH - matches) * weight / matches)
+    in_context_loss = mixed_loss(p_relevant, relevant, -math.log(PREDICTORS[h].floor))
+    return float(switch_exposures(in_context_loss, ClassMixture().num_classes))
+
+
 def _claims():
+    for h, p_relevant, matches, noise in PUBLISHED:
+        if noise == 0.0:
+            exposures = predicted(h, p_relevant, matches)
+            where = {"task.p_relevant": p_relevant, "task.num_relevant": matches, "task.label_noise": noise}
+            for name, published in (("exposures", exposures), ("time", float(switch_steps(exposures, 0.18, 1)))):
+                yield Claim(
+                    id=f"predicted.{name}.{h}.p={p_relevant:g}.matches={matches}",
+                    statement=f"The {name} at which common classes switch, from p_relevant and the loss of h alone.",
+                    source="icl_sim.theory.switch",
+                    measure=Value(predictor=h, metric=f"switch_{name}_high", eval_set="online", where=where),
+                    condition=near(published, (0.02 if p_relevant == 1 and name == "exposures" else 0.4) * published),
+                    published=published,
+                )
     for (h, p_relevant, matches, noise), counts in PUBLISHED.items():
         where = {"task.p_relevant": p_relevant, "task.num_relevant": matches, "task.label_noise": noise}
         label = f"{h}.p={p_relevant:g}.matches={matches}.noise={noise:g}"

@@ -11,15 +11,20 @@ then. The networks are the transformer, the gated mixture trained end to end, an
 g and h on their own losses, under a gate that knows the query alone.
 """
 
+import dataclasses
+import math
+
 import icl_sim as icl
 from configs.icl_iwl import paper
 from icl_sim.predictors import Gated, InWeightMLP, KernelCopy, Transformer
 from icl_sim.studies.claims import At, Claim, Crossing, Ratio, Value, near
 from icl_sim.studies.figures import Lines, Mark, Quantity
 from icl_sim.tasks import ClassMixture
+from icl_sim.theory.switch import mixed_loss, switch_exposures, switch_steps
 
 SOURCE = "Theory of Chan et al. 2025 (docs/theory.md)"
 GROUPS = {"high": "common", "low": "rare"}
+TASK, H, TRAINING = ClassMixture(), KernelCopy(), icl.Training()
 SCALES = {"paper": (5, 30_000), "quick": (3, 10_000)}  # seeds, steps
 MIXTURES = ("algorithm1", "gated", "transformer")
 
@@ -29,15 +34,15 @@ def get_config(arg=""):
     study = icl.Study(
         name="Switch to memory",
         description="S0 online: where g overtakes h, and where networks turn from context to memory.",
-        task=ClassMixture(),
+        task=TASK,
         predictors={
             "transformer": Transformer(),
             "algorithm1": Gated(protocol="simultaneous", gate_sees="query"),
             "gated": Gated(),
             "in_weight": InWeightMLP(),
-            "in_context": KernelCopy(),
+            "in_context": H,
         },
-        training=icl.Training(steps=steps),
+        training=dataclasses.replace(TRAINING, steps=steps),
         evaluation=icl.Evaluation(sequences=1000, points=40),
         sweep=icl.product({"seed": range(seeds)}),
         claims=tuple(_claims()),
@@ -74,6 +79,15 @@ def predicted(group):
     return Crossing(g, h, summed=True)
 
 
+def tabular(group):
+    """The step at which a table of counts would overtake copying, from prior, p_relevant and label noise alone."""
+    # With one pair, a relevant context costs h nothing and an irrelevant one its floor.
+    in_context_loss = mixed_loss(TASK.p_relevant, 0.0, -math.log(H.floor))
+    exposures = switch_exposures(in_context_loss, TASK.num_classes, label_noise=TASK.label_noise)
+    mass = TASK.p_high / TASK.num_high if group == "high" else (1 - TASK.p_high) / TASK.num_low
+    return float(switch_steps(exposures, mass, TRAINING.batch_size))
+
+
 def measured(predictor, group):
     return Crossing(Value(predictor=predictor, metric=f"preference_{group}"), 0.0)
 
@@ -103,6 +117,16 @@ def _claims():
             measure=Ratio(exposures(who, "low", low), exposures(who, "high", high)),
             condition=near(1.0, 0.5),
             published=1.0,
+            **shared,
+        )
+    for group, name in GROUPS.items():
+        step = tabular(group)
+        yield Claim(
+            id=f"tabular.{group}",
+            statement=f"A network overtakes h on {name} classes when a table of counts would, within a factor of 2.",
+            measure=predicted(group),
+            condition=near(1.25 * step, 0.75 * step),
+            published=round(step, 1),
             **shared,
         )
     for mixture in MIXTURES:

@@ -31,7 +31,7 @@ def evaluate(member: Member, params: Params, shared: Any) -> Measures:
         measures |= {name: jax.tree.map(lambda v, i=i: v[i], values) for i, name in enumerate(names)}
     for name in set(member.eval_task.conflicts()) & set(measures):
         found = measures[name]
-        told = metrics.preference(1 - found["error"], found["memory"], member.evaluation.sequences)
+        told = metrics.preference(found["context"], found["memory"], member.evaluation.sequences)
         measures[name] = {**found, **told}
     summaries = {name: measures[where][metric] for name, (where, metric) in member.eval_task.summaries().items()}
     named = {SUMMARY: summaries, ONLINE: _accounted(member.predictor.account(params), member.task)}
@@ -82,7 +82,7 @@ def _measure(predictor: Predictor, params: Params, task: Task, key: Array, size:
     standard = metrics.CLASSIFICATION if batch.num_classes else metrics.REGRESSION
     values = {name: metric(outputs, batch) for name, metric in standard.items()}
     if batch.num_classes and "classes" in batch.latents:
-        values["memory"] = metrics.memory(outputs, batch)
+        values |= {"context": metrics.context(outputs, batch), "memory": metrics.memory(outputs, batch)}
     # A prediction that is not finite is neither right nor wrong.
     lost_B = ~jnp.all(jnp.isfinite(outputs.values.reshape(size, -1)), axis=-1)
     values = {name: jnp.where(lost_B, jnp.nan, value_B) for name, value_B in values.items()}

@@ -12,7 +12,7 @@ import optax
 from icl_sim import metrics
 from icl_sim.engine.settings import Member, Training
 from icl_sim.keys import stream
-from icl_sim.types import Array, Batch, Leaf, Outputs, Params, Phase, Predictor, setting
+from icl_sim.types import Array, Batch, Leaf, Params, Phase, Predictor, setting
 
 _WHOLE = "all"
 
@@ -53,8 +53,9 @@ def initial_state(member: Member, shared: Any) -> State:
 def train(member: Member, state: State, shared: Any, start: Array, stop: Array, phase: Phase) -> State:
     """Updates `start` to `stop` (exclusive), both traced: one program serves every stretch of a phase.
 
-    A batch is drawn at the end of the update before it. Drawn where it is used, XLA's CPU compiler fuses the noise into
-    the network's first concatenation, where it is computed number by number (measured: a twelfth of the whole update).
+    A batch is drawn at the end of the update before it, the last of a stretch in vain. Drawn where it is used, XLA's
+    CPU compiler fuses the noise into the network's first concatenation, where it is computed number by number (measured:
+    a twelfth of the whole update).
     """
     task = member.task.prepare(shared)
     trained = [name for name in phase.trains or state.parts if name in state.moments]
@@ -63,8 +64,9 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
     def loss(parts: Mapping[str, Params], frozen: Mapping[str, Params], batch) -> Array:
         params = join({**frozen, **parts})
         outputs = member.predictor.apply(params, batch, record=bool(phase.scores))
-        scored = [Outputs(values=outputs.record[name]) for name in phase.scores] or [outputs]
-        return sum((jnp.mean(metrics.loss(score, batch)) for score in scored), jnp.zeros(()))
+        if not phase.scores:
+            return jnp.mean(metrics.loss(outputs, batch))
+        return sum((jnp.mean(metrics.log_loss(outputs.record[name], batch)) for name in phase.scores), jnp.zeros(()))
 
     def draw(step: Array) -> Batch:
         return task.sample(stream(member.seed, "train", step), member.training.batch_size)

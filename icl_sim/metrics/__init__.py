@@ -1,7 +1,7 @@
 """Measures of predictions, by the names that rows use."""
 
-from icl_sim.metrics.accuracy import cross_entropy, error, loss, squared_error
-from icl_sim.metrics.preference import memory, preference
+from icl_sim.metrics.accuracy import cross_entropy, error, log_loss, loss, squared_error
+from icl_sim.metrics.preference import context, memory, preference
 
 CLASSIFICATION = {"error": error, "cross_entropy": cross_entropy}
 REGRESSION = {"squared_error": squared_error}
@@ -9,8 +9,10 @@ REGRESSION = {"squared_error": squared_error}
 __all__ = [
     "CLASSIFICATION",
     "REGRESSION",
+    "context",
     "cross_entropy",
     "error",
+    "log_loss",
     "loss",
     "memory",
     "preference",

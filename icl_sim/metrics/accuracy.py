@@ -18,7 +18,7 @@ def cross_entropy(outputs: Outputs, batch: Batch) -> Array:
     log_probs_BC = jax.nn.log_softmax(outputs.values)
     if "label_probs" in batch.latents:
         return -jnp.sum(batch.latents["label_probs"] * log_probs_BC, axis=-1)
-    return _log_loss(log_probs_BC, batch)
+    return log_loss(log_probs_BC, batch)
 
 
 def squared_error(outputs: Outputs, batch: Batch) -> Array:
@@ -29,11 +29,12 @@ def squared_error(outputs: Outputs, batch: Batch) -> Array:
 def loss(outputs: Outputs, batch: Batch) -> Array:
     """What training minimises: -log p(label of the query) for classes, the squared error for real targets."""
     if batch.num_classes:
-        return _log_loss(jax.nn.log_softmax(outputs.values), batch)
+        return log_loss(jax.nn.log_softmax(outputs.values), batch)
     return squared_error(outputs, batch)
 
 
-def _log_loss(log_probs_BC: Array, batch: Batch) -> Array:
+def log_loss(log_probs_BC: Array, batch: Batch) -> Array:
+    """-log p(label of the query) of log-probabilities that are taken as they are."""
     # A masked sum, since the gradient of a gather is a scatter, which a CPU does one sequence at a time.
     chosen_BC = batch.targets[:, -1:] == jnp.arange(batch.num_classes)[None]
     return -jnp.sum(jnp.where(chosen_BC, log_probs_BC, 0.0), axis=-1)

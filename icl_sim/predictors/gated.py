@@ -38,8 +38,8 @@ class Gated(Predictor):
 
     The gate sees the inputs of the context and of the query, or of the query alone, and no label. Training is end
     to end; or in two phases: first g and h, each on its own loss, then the gate over the parts so trained, which no
-    longer move; or simultaneous, as in Algorithm 1 of the paper: g and h each on its own loss and the gate on that of
-    the mixture, all in every step.
+    longer move; or simultaneous, as in Algorithm 1 of the paper: in every step g and h on their own losses l(g) and
+    l(h), and the gate a on a l(g) + (1 - a) l(h).
 
     Attributes:
       in_weight: g.
@@ -66,7 +66,7 @@ class Gated(Predictor):
         if self.protocol == "end_to_end":
             return (Phase(),)
         if self.protocol == "simultaneous":
-            return (Phase(scores=(*PARTS, "mixture")),)
+            return (Phase(scores=(*PARTS, "linear")),)
         return (
             Phase(share=self.parts_share, trains=PARTS, scores=PARTS),
             Phase(share=1 - self.parts_share, trains=("gate",)),
@@ -112,10 +112,9 @@ class Gated(Predictor):
         p_BC = gate_B[:, None] * jnp.exp(g_BC) + (1 - gate_B)[:, None] * jnp.exp(h_BC)
         values = jnp.log(jnp.maximum(p_BC, self.floor))
         kept = {"gate": gate_B, "in_weight": g_BC, "in_context": h_BC}
-        if self.protocol == "simultaneous":  # what moves the gate and leaves its parts where they are
+        if self.protocol == "simultaneous":  # the loss that is linear in the gate and leaves its parts where they are
             fixed_g_BC, fixed_h_BC = jax.lax.stop_gradient((g_BC, h_BC))
-            p_BC = gate_B[:, None] * jnp.exp(fixed_g_BC) + (1 - gate_B[:, None]) * jnp.exp(fixed_h_BC)
-            kept["mixture"] = jnp.log(jnp.maximum(p_BC, self.floor))
+            kept["linear"] = gate_B[:, None] * fixed_g_BC + (1 - gate_B[:, None]) * fixed_h_BC
         return Outputs(values=values, record=kept if record else {})
 
     def report(self, outputs: Outputs, batch: Batch) -> Mapping[str, Array]:

@@ -101,8 +101,8 @@ class Trend:
 class Crossing:
     """The point of `over`, "step" or a swept name, from which on `a` stays below `b`, a value or a number.
 
-    Interpolated between neighbours in the logarithm of `over`; inf where `a` is not below `b` at the end. With
-    `summed`, their sums over all steps until there are compared.
+    Interpolated between neighbours in the logarithm of `over`; inf where `a` is not below `b` at the end, and no
+    value where it is below all along. With `summed`, their sums over all steps until there are compared.
     """
 
     a: Value

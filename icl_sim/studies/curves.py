@@ -68,14 +68,17 @@ def with_last_step(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def crossing(x: np.ndarray, gap: np.ndarray) -> float:
-    """From where on `gap` stays below 0, interpolated in log x; inf if it is not at the end, NaN if the end is NaN."""
+    """From where on `gap` stays below 0, interpolated in log x; inf if it is not at the end.
+
+    NaN if it was below all along, where there is nothing to cross, and if the end is NaN.
+    """
     if math.isnan(gap[-1]):
         return math.nan
     if gap[-1] >= 0:
         return math.inf
     above = np.flatnonzero(gap >= 0)
     if not len(above):
-        return float(x[0])
+        return math.nan
     i = int(above[-1])
     share = gap[i] / (gap[i] - gap[i + 1])
     return float(np.exp(np.log(x[i]) + share * (np.log(x[i + 1]) - np.log(x[i]))))

@@ -236,13 +236,14 @@ def _mark(axes: Axes, spec: Lines, quantity: Quantity, value: Any, evaluated: pd
             found = measures.read(measures.pinned(mark.crossing, panel), rows, rows, {}).per_seed
         except measures.Unanswerable:
             continue
-        found = found[np.isfinite(found)]
+        seeds, found = len(found), found[np.isfinite(found)]
         if found.empty:
             continue
+        label = mark.label if len(found) == seeds else f"{mark.label} ({len(found)} of {seeds} seeds)"
         at = scale.at(float(np.exp(np.log(found).mean())))
         axes.axvline(at, color=INK, linestyle=((0, (2, 2)), (0, (5, 2)))[number % 2], linewidth=1.0)
         where = {"xytext": (3, -2 - 9 * number), "textcoords": "offset points", "va": "top", "fontsize": 6.8}
-        axes.annotate(mark.label, (at, 1), xycoords=axes.get_xaxis_transform(), color=INK, **where)
+        axes.annotate(label, (at, 1), xycoords=axes.get_xaxis_transform(), color=INK, **where)
 
 
 def _label_ends(axes: Axes, ends: list[tuple[float, str, Any]], gap: float = 0.085) -> None:

@@ -46,7 +46,9 @@ def _check_name(name: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """A vertical line where one curve falls below another, in the panels that show a metric; the mean over seeds.
+    """A vertical line where one curve falls below another, in the panels that show a metric.
+
+    It stands at the geometric mean over the seeds in which it does, and says so where these are not all.
 
     Attributes:
       crossing: on the figure's x axis.

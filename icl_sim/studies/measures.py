@@ -58,7 +58,9 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
             return Reading((grid_a.iloc[:, 0] - grid_b.iloc[:, 0]).dropna(), min(steps_a, steps_b))
         case Ratio(a, b):
             one, other = (read(part, rows, evaluations, settings) for part in (a, b))
-            return Reading((one.per_seed / other.per_seed).dropna(), min(one.steps, other.steps), is_ratio=True)
+            seeds = one.per_seed.index.intersection(other.per_seed.index)
+            ratio = one.per_seed[seeds] / other.per_seed[seeds]
+            return Reading(ratio, min(one.steps, other.steps), is_ratio=True)
         case At(value, crossing):
             at = read(crossing, rows, evaluations, settings)
             grid, steps = _grid(value, evaluations, settings, STEP)
@@ -124,7 +126,8 @@ def _crossings(upper: pd.DataFrame, lower: pd.DataFrame | float, over: str, summ
     points = _numbers(gap, over)
     if summed:  # by the trapezoid rule; before the first point there is nothing to sum
         between = (gap.shift(axis=1) + gap) / 2 * np.diff(points, prepend=points[:1])
-        gap = between.fillna(0.0).cumsum(axis=1)
+        between.iloc[:, 0] = 0.0
+        gap = between.cumsum(axis=1, skipna=False)
     gap = gap.loc[:, points > 0]
     if gap.shape[1] < 2:
         raise Unanswerable(f"the table has {over} at one point only, a crossing needs two")

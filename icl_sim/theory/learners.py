@@ -136,7 +136,7 @@ class Hedge(_Rated):
     def learn(self, memory_K: Array, weights_K: Array, loss_K: Array, seen: Array) -> Array:
         del weights_K, seen
         total_K = memory_K + loss_K
-        return total_K - jnp.min(total_K)  # only differences matter, and small numbers keep them exact
+        return total_K - jnp.min(total_K)  # only differences matter
 
     def cost(self, loss_K: Array, seen: Array) -> Array:
         return self.rate_of(seen) * jnp.square(jnp.max(loss_K) - jnp.min(loss_K)) / 8
@@ -183,7 +183,7 @@ class FollowTheRegularizedLeader(_Rated):
 
     R is half of the squared distance to the uniform weights, so that w is the point of the simplex nearest to 1/K -
     eta_t L; or the negative entropy, for which it is `Hedge`. Regret <= max R / eta_n + sum_t eta_t |l_t|^2 / 2 with
-    the dual norm (Shalev-Shwartz 2012, theorem 2.11; rates that fall: Orabona 2019, corollary 7.9).
+    the dual norm (Orabona 2019, corollary 7.9).
     """
 
     regularizer: str = static(EUCLIDEAN)

@@ -42,7 +42,8 @@ class OnlineGated(Predictor):
       in_context: learns the weights of the temperatures, shared by all x; of no effect with one temperature.
       temperatures: of h_j, which answers label y with sum_l softmax_l(-|x_l - x|^2 / temperature_j) [y_l = y]; inf
         weighs all slots alike.
-      floor: of the probabilities of each h_j. An irrelevant context costs -log floor.
+      floor: of the probabilities of each h_j, which then sum to more than 1: an irrelevant context costs -log floor,
+        and a context of right labels nothing. (Evaluation normalises answers, as for all predictors.)
       smoothing: the share of the uniform law in g, for learners other than `Counts`, which could lose infinitely.
     """
 
@@ -162,6 +163,7 @@ class OnlineGated(Predictor):
         """Regrets and their bounds, summed over inputs, and per input `[X]` exposures, the gate and its switch.
 
         regret: of f, against the better of g and h for every input.
+        regret_fixed: of f, for every input against h and the best fixed law of the label in hindsight.
         regret_gate: of the gate's linear losses, against the best fixed weight for every input; at least `regret`.
         regret_in_weight: of g, against the best fixed law of the label for every input.
         regret_in_context: of h, against its best temperature.
@@ -172,7 +174,7 @@ class OnlineGated(Predictor):
         sums = {name: params["sums"][:, :, i] for i, name in enumerate(_SUMS)}
         total = {name: jnp.sum(pair, axis=0) for name, pair in sums.items()}
         n_X, C, J = total["rounds"], params["labels"].shape[-1], len(self.temperatures)
-        better_X = jnp.minimum(_less(sums["in_weight"], sums["in_context"]), 0.0)
+        f, g, h, linear = (sums[name] for name in ("mixture", "in_weight", "in_context", "linear"))
 
         def summed(values_X: Array) -> Array:
             return jnp.sum(jnp.where(n_X > 0, values_X, 0.0))
@@ -191,11 +193,13 @@ class OnlineGated(Predictor):
         trusted_X = (gate_X > 0.5) & (params["switch"][:, 0] > 0)
         losses = {f"loss_{name}": total[name] / n_X for name in ("mixture", "in_weight", "in_context")}
         return {
-            "regret": summed(_less(sums["mixture"], sums["in_context"]) - better_X),
+            "regret": summed(jnp.maximum(_less(f, g), _less(f, h))),
             "regret_bound": summed(bound_X),
-            "regret_gate": summed(total["linear"] - better_X),
+            "regret_fixed": summed(jnp.maximum(_less(f, g_least), _less(f, h))),
+            "regret_fixed_bound": summed(bound_X + g_bound_X),
+            "regret_gate": summed(jnp.maximum(jnp.sum(linear, axis=0), _less(linear, _difference(g, h)))),
             "regret_gate_bound": summed(gate_bound_X),
-            "regret_in_weight": summed(_less(sums["in_weight"], g_least)),
+            "regret_in_weight": summed(_less(g, g_least)),
             "regret_in_weight_bound": summed(g_bound_X),
             "regret_in_context": h_regret,
             "regret_in_context_bound": jnp.where(J > 1, h_bound, 0.0),
@@ -248,7 +252,7 @@ def _written(table: Array, x: Array, row: Array) -> Array:
 
 
 def _added(pair: Array, more: Array) -> Array:
-    """A sum kept as high + low, `[2, ...]`, with more added: single precision would forget 10^6 small losses.
+    """A sum kept as high + low, `[2, ...]`, with a batch's added: single precision would forget 10^6 small losses.
 
     The rounding error of high + more is itself a number of single precision (Knuth's two-sum) and goes to low.
     """
@@ -259,6 +263,11 @@ def _added(pair: Array, more: Array) -> Array:
     return jnp.stack([total, low + error])
 
 
+def _difference(a: Array, b: Array) -> Array:
+    """a - b of two sums kept as high + low, kept likewise."""
+    return _added(a, -b[0]) - jnp.stack([jnp.zeros_like(b[1]), b[1]])
+
+
 def _less(a: Array, b: Array) -> Array:
-    """a - b of two sums kept as high + low."""
-    return (a[0] - b[0]) + (a[1] - b[1])
+    """a - b of two sums kept as high + low, as one number."""
+    return jnp.sum(_difference(a, b), axis=0)

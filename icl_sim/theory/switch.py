@@ -6,7 +6,8 @@ turns to memory at the n* with
 
     r(n*) = n* (l_h - H(eps)),
 
-and never where l_h <= H(eps). n* does not depend on how common the class is. The step does: n* / (P(x) B) of batches of
+if labels are equal, a little later on average where noise or irrelevant contexts make losses walk at random, and never
+where l_h <= H(eps). n* does not depend on how common the class is. The step does: n* / (P(x) B) of batches of
 B. Everything is float64 and broadcasts.
 """
 
@@ -71,7 +72,7 @@ def switch_exposures(
 
     # r is concave and n l_h linear, both 0 at 0: where g starts out behind, it catches up once.
     low, high = np.zeros_like(gain), np.full_like(gain, NEVER)
-    never = behind(high)
+    never = (gain <= 0) | behind(high)
     while np.any(high - low > 1):
         middle = np.floor((low + high) / 2)
         late = (middle < 1) | behind(middle)
