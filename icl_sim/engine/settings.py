@@ -114,6 +114,13 @@ class Member:
         """Raises ValueError if any part is impossible."""
         for part in (self.task, self.eval_task, self.predictor, self.training, self.evaluation):
             part.check()
+        needed = "calculate" if self.task.calculated else "apply"
+        if getattr(type(self.predictor), needed) is getattr(Predictor, needed):
+            what = "makes no sequences" if self.task.calculated else "makes sequences"
+            raise ValueError(
+                f"{type(self.task).__name__} {what}, and {type(self.predictor).__name__} defines no {needed}; bounds "
+                "go with Conditions, and what answers sequences with every other task."
+            )
         if structure(self.task) != structure(self.eval_task):
             raise ValueError(
                 "A predictor is trained and evaluated on tasks of different structure (lengths, sizes, kinds of "

@@ -53,9 +53,9 @@ def initial_state(member: Member, shared: Any) -> State:
 def train(member: Member, state: State, shared: Any, start: Array, stop: Array, phase: Phase) -> State:
     """Updates `start` to `stop` (exclusive), both traced: one program serves every stretch of a phase.
 
-    A batch is drawn at the end of the update before it, the last of a stretch in vain. Drawn where it is used, XLA's
-    CPU compiler fuses the noise into the network's first concatenation, where it is computed number by number (measured:
-    a twelfth of the whole update).
+    A batch is drawn at the end of the update before it, the last of a stretch in vain. Drawn where it is used, its
+    noise is fused by XLA's CPU compiler into the network's first concatenation, which computes it number by number
+    (measured: a twelfth of the whole update).
     """
     task = member.task.prepare(shared)
     trained = [name for name in phase.trains or state.parts if name in state.moments]

@@ -126,6 +126,13 @@ class Scale:
             return float(self.values.index(value))
         return math.log2(value) if self.log else float(value)
 
+    def between(self, value: float) -> float:
+        """Where a number goes that need not be a value of the column."""
+        if not self.ranked:
+            return self.at(value)
+        numbers = [(v, rank) for rank, v in enumerate(self.values) if not isinstance(v, str) and math.isfinite(v)]
+        return float(np.interp(value, *zip(*numbers, strict=True)))
+
     def dress(self, axes: Axes, which: str = "x", most: int = 8) -> None:
         axis = axes.xaxis if which == "x" else axes.yaxis
         if self.log and self.name == STEP:
@@ -240,7 +247,7 @@ def _mark(axes: Axes, spec: Lines, quantity: Quantity, value: Any, evaluated: pd
         if found.empty:
             continue
         label = mark.label if len(found) == seeds else f"{mark.label} ({len(found)} of {seeds} seeds)"
-        at = scale.at(float(np.exp(np.log(found).mean())))
+        at = scale.between(float(np.exp(np.log(found).mean())))
         axes.axvline(at, color=INK, linestyle=((0, (2, 2)), (0, (5, 2)))[number % 2], linewidth=1.0)
         where = {"xytext": (3, -2 - 9 * number), "textcoords": "offset points", "va": "top", "fontsize": 6.8}
         axes.annotate(label, (at, 1), xycoords=axes.get_xaxis_transform(), color=INK, **where)

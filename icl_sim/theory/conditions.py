@@ -66,9 +66,13 @@ class InWeightUpper(Predictor):
         self.calculate(Conditions())
 
     def calculate(self, task: Any) -> Mapping[str, np.ndarray]:
-        given = np.any(np.asarray(self.num_inputs) != 0) or np.any(np.asarray(self.delta) != 0)
-        union = {"num_inputs": self.num_inputs, "delta": self.delta} if given else {}
-        upper = bounds.in_weight_upper(task.exposures, label_noise=task.label_noise, constant=self.constant, **union)
+        num_inputs, delta = np.broadcast_arrays(self.num_inputs, self.delta)
+        for_all = (num_inputs != 0) | (delta != 0)
+        given = {"label_noise": task.label_noise, "constant": self.constant}
+        upper = bounds.in_weight_upper(task.exposures, **given)
+        if np.any(for_all):
+            union = {"num_inputs": np.where(for_all, num_inputs, 1), "delta": np.where(for_all, delta, 0.5)}
+            upper = np.where(for_all, bounds.in_weight_upper(task.exposures, **given, **union), upper)
         return {"cross_entropy": np.asarray(upper)}
 
 

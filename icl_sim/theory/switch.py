@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from icl_sim.theory.bounds import label_noise_entropy
 
 _lgamma = np.vectorize(math.lgamma, otypes=[float])
+_LARGE = 1e8
 NEVER = 2.0**62  # exposures past which a switch counts as none
 
 
@@ -49,7 +50,12 @@ def counting_regret(exposures: ArrayLike, num_labels: int, add: float = 0.5) -> 
         )
     if not np.all(n >= 0):
         raise ValueError(f"exposures are {exposures}; they must be at least 0.")
-    return _lgamma(n + num_labels * add) - _lgamma(num_labels * add) - _lgamma(n + add) + _lgamma(add)
+    a, b = num_labels * add, add
+    small = np.minimum(n, _LARGE)
+    grown = _lgamma(small + a) - _lgamma(small + b)
+    # Beyond, where the difference of two such numbers loses its digits, by Stirling's series up to terms of 1/n^2.
+    series = (a - b) * np.log(np.maximum(n, 1)) + (a - b) * (a + b - 1) / (2 * np.maximum(n, 1))
+    return np.where(n > _LARGE, series, grown) - _lgamma(a) + _lgamma(b)
 
 
 def switch_exposures(

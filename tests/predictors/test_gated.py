@@ -9,8 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from icl_sim import metrics
+from icl_sim.engine.devices import member_mesh
+from icl_sim.engine.program import Program
+from icl_sim.engine.step import join
 from icl_sim.predictors import PREDICTORS, Gated, InWeightMLP, KernelCopy, ResidualEncoder, with_parts
 from icl_sim.types import SUPPORT, Outputs
+from tests.engine import toys
 
 
 def test_is_exactly_the_convex_combination_of_its_parts(make_batch, random_params):
@@ -119,3 +124,103 @@ def test_images_with_and_without_encoders(make_batch, key):
     np.testing.assert_array_equal(
         KernelCopy().apply(params, batch).values, KernelCopy().apply(params, flat).values
     )
+
+
+# ------------------------------------------------------------------------------- as in Algorithm 1
+
+SIMULTANEOUS = Gated(protocol="simultaneous")
+
+
+def gradients(loss, params):
+    return jax.tree.map(np.asarray, jax.grad(loss)(params))
+
+
+def assert_close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), a, b)
+    assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(a))  # so that the comparison says something
+
+
+def scored(model):
+    """What the engine minimises in the model's only phase."""
+    (phase,) = model.phases
+
+    def loss(params, batch):
+        outputs = model.apply(params, batch, record=True)
+        if not phase.scores:
+            return jnp.mean(metrics.loss(outputs, batch))
+        return sum(jnp.mean(metrics.log_loss(outputs.record[name], batch)) for name in phase.scores)
+
+    return loss
+
+
+@pytest.mark.parametrize("sees", ["sequence", "query"])
+def test_at_once_each_part_has_the_gradient_of_its_own_loss_alone(sees, make_batch, random_params):
+    batch = make_batch(sequences=8, length=3, shape=(4,), classes=4)  # most contexts hold the answer
+    model = dataclasses.replace(SIMULTANEOUS, gate_sees=sees)
+    model.check()
+    params = random_params(model.init, batch)
+    params["gate"] = jax.tree.map(lambda leaf: leaf / 4, params["gate"])  # ajar
+    found = gradients(lambda p: scored(model)(p, batch), params)
+
+    def alone(name, part):
+        return gradients(lambda p: jnp.mean(metrics.loss(part.apply(p, batch), batch)), params[name])
+
+    assert_close(found["in_weight"], alone("in_weight", model.in_weight))
+    assert_close(found["in_context"], alone("in_context", model.in_context))
+    # The gate's own is a l(g) + (1 - a) l(h), with the losses of the parts as numbers.
+    end_to_end = dataclasses.replace(model, protocol="end_to_end")
+    record = end_to_end.apply(params, batch, record=True).record
+    at_label = jnp.arange(8), batch.targets[:, -1]
+    g_B, h_B = (-np.asarray(record[name][at_label]) for name in ("in_weight", "in_context"))
+
+    def linear(params):
+        gate_B = end_to_end.apply(params, batch, record=True).record["gate"]
+        return jnp.mean(gate_B * g_B + (1 - gate_B) * h_B)
+
+    assert_close(found["gate"], gradients(linear, params)["gate"])
+    # End to end, g learns what h leaves over: another gradient.
+    mixture = gradients(lambda p: scored(end_to_end)(p, batch), params)
+    different = jax.tree.map(lambda x, y: np.abs(x - y).max() > 1e-4, found["in_weight"], mixture["in_weight"])
+    assert any(jax.tree.leaves(different))
+
+
+def test_at_once_it_says_what_it_says_end_to_end(make_batch, random_params):
+    batch = make_batch(length=3, shape=(4,))
+    params = random_params(Gated().init, batch)
+    ours, theirs = (model.apply(params, batch, record=True) for model in (SIMULTANEOUS, Gated()))
+    np.testing.assert_array_equal(ours.values, theirs.values)
+    g_BC, h_BC, a_B1 = ours.record["in_weight"], ours.record["in_context"], ours.record["gate"][:, None]
+    np.testing.assert_allclose(ours.record["linear"], a_B1 * g_BC + (1 - a_B1) * h_BC, rtol=1e-5)
+    assert set(ours.record) - set(theirs.record) == {"linear"}
+    (phase,) = SIMULTANEOUS.phases
+    assert (phase.share, phase.trains, set(phase.scores)) == (1.0, (), {"in_weight", "in_context", "linear"})
+
+
+def test_the_engine_trains_the_parts_at_once_as_in_the_first_of_two_phases():
+    small = {"in_weight": InWeightMLP(hidden=(3,)), "hidden": (3,)}
+
+    def trained(protocol):
+        program = Program(toys.group(toys.member(Gated(protocol=protocol, **small), steps=40)), member_mesh(1))
+        first, *_ = Gated(protocol=protocol).phases
+        start = program.fetch(program.start())
+        return [join(state.parts) for state in (start, program.fetch(program.train(program.start(), 0, 20, first)))]
+
+    (start, once), (_, first) = trained("simultaneous"), trained("two_phase")
+    for part in ("in_weight", "in_context"):
+        assert_close(once[part], first[part])
+    moved = jax.tree.map(lambda a, b: np.any(a != b), start, once)
+    assert all(any(jax.tree.leaves(moved[part])) for part in ("gate", "in_weight", "in_context"))
+
+
+def test_a_gate_may_see_the_query_alone(make_batch, random_params):
+    batch, model = make_batch(length=2, shape=(4,)), Gated(gate_sees="query")
+    params = random_params(model.init, batch)
+    gate = model.apply(params, batch, record=True).record["gate"]
+    for slot in range(3):
+        moved = dataclasses.replace(batch, inputs=batch.inputs.at[:, slot].add(1.0))
+        same = model.apply(params, moved, record=True).record["gate"] == gate
+        assert np.all(same) if slot < 2 else not np.any(same)
+    with pytest.raises(ValueError, match="gate_sees.*Did you mean 'query'"):
+        Gated(gate_sees="qery").check()
+    with pytest.raises(ValueError, match="protocol.*Did you mean 'simultaneous'"):
+        Gated(protocol="simultanous").check()

@@ -9,10 +9,13 @@ import pytest
 
 from icl_sim.studies import claims
 from icl_sim.studies.claims import (
+    At,
     Claim,
+    Crossing,
     Difference,
     Largest,
     MinimumAt,
+    Ratio,
     Smallest,
     Trend,
     Value,
@@ -29,6 +32,10 @@ MEASURES = [
     Smallest(VALUE, "n", at_most=4),
     MinimumAt(VALUE, "n", (2, 4)),
     Trend(VALUE, "n", rising=False),
+    Crossing(VALUE, VALUE),
+    Crossing(VALUE, 0.0, over="n", summed=True),
+    At(VALUE, Crossing(VALUE, math.inf)),
+    Ratio(VALUE, At(VALUE, Crossing(VALUE, 0.5))),
 ]
 
 
@@ -47,7 +54,7 @@ def claim(measure=VALUE, **changes):
 def test_json_round_trip(measure):
     before = (
         claim(measure, published="≈ 1"),
-        claim(measure, id="b", condition=near(0.5, 0.1), published=0.5),
+        claim(measure, id="b", condition=near(0.5, 0.1), published=0.5, exact=True),
     )
     plain = json.loads(json.dumps(claims.to_json(before), allow_nan=False))
     assert claims.from_json(plain) == before
@@ -63,6 +70,22 @@ def test_ranges():
 def test_two_claims_of_one_id_are_refused():
     with pytest.raises(ValueError, match='"a"'):
         claims.check([claim(), claim()])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Crossing(VALUE, "0"),
+        Crossing(0.5, VALUE),
+        At(VALUE, VALUE),
+        Ratio(VALUE, Difference(VALUE, VALUE)),
+        Ratio(VALUE, 2.0),
+    ],
+)
+def test_parts_of_another_kind_are_refused(wrong):
+    plain = claims.to_json([claim(wrong)])
+    with pytest.raises(ValueError, match=f"A {type(wrong).__name__} has .*; it must be "):
+        claims.from_json(plain)
 
 
 @pytest.mark.parametrize("plain", [[{"kind": "Nonsense"}], [{"kind": "Range"}], [{"kind": "Claim", "id": "a"}], 3])

@@ -113,3 +113,87 @@ def test_picks_pairs_and_matches_values():
 def test_swept_names_come_by_number_of_values():
     rows = pd.concat([table([1], [1], a=1, b=b) for b in range(3)])
     assert curves.swept_names(rows) == ("b", "a")
+
+
+def test_a_member_that_learns_online_is_read_at_its_last_step():
+    """Its regret is about all of its steps, however well it did before; members beside it keep to the rule."""
+    online = table([3, 1, 2], [0.1, 0.2, 0.3])
+    regret = [(step, "online", "regret", step / 10) for step in (0, 10, 20)]
+    more = pd.DataFrame(regret, columns=["step", "eval_set", "metric", "value"])
+    online = pd.concat([online, more.assign(member=0, predictor="p", seed=0)])
+    other = table([3, 1, 2], [0.4, 0.5, 0.6], member=1, seed=1)
+    selected = curves.select(pd.concat([online, other]))
+    assert error_of(selected) == [0.3, 0.5]
+    assert selected.loc[selected["metric"] == "regret", "value"].tolist() == [2.0]
+    assert error_of(curves.select(table([3, 1, 2], [0.1, 0.2, 0.3]))) == [0.2]
+
+
+INF, NAN = math.inf, math.nan
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([INF, INF, INF], (INF, INF, INF, 3)),
+        ([-INF, -INF], (-INF, -INF, -INF, 2)),
+        ([1.0, INF], (INF, NAN, NAN, 2)),
+        ([1.0, 2.0, -INF], (-INF, NAN, NAN, 3)),
+        ([INF, NAN, INF], (INF, INF, INF, 2)),
+        ([INF], (INF, NAN, NAN, 1)),
+    ],
+)
+def test_means_of_what_never_came(values, expected):
+    one = curves.summarize(values)
+    assert (one.mean, one.low, one.high, one.seeds) == pytest.approx(expected, nan_ok=True)
+
+
+def test_one_that_never_came_and_one_that_always_was_have_no_mean():
+    with np.errstate(invalid="ignore"):
+        one = curves.summarize([INF, -INF])
+    assert math.isnan(one.mean) and math.isnan(one.low) and one.seeds == 2
+
+
+def test_ratios_are_summarized_by_their_logarithms():
+    """1/4 and 4 balance at 1; the mean of 8 and 2 is 4, with mean ± t s / sqrt(2) = log 4 ± 12.706 log 2."""
+    assert curves.summarize_ratios([0.25, 4.0]).mean == pytest.approx(1)
+    one = curves.summarize_ratios([8.0, 2.0])
+    half = scipy.stats.t.ppf(0.975, 1) * math.log(2)
+    assert (one.mean, one.low, one.high) == pytest.approx((4, 4 * math.exp(-half), 4 * math.exp(half)))
+    inverse = curves.summarize_ratios([1 / 8, 1 / 2])
+    assert (inverse.mean, inverse.low, inverse.high) == pytest.approx((1 / one.mean, 1 / one.high, 1 / one.low))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([3.0], (3, NAN, NAN, 1)),
+        ([INF, INF], (INF, INF, INF, 2)),
+        ([0.0, 0.0], (0, 0, 0, 2)),
+        ([2.0, INF], (INF, NAN, NAN, 2)),
+        ([NAN, 2.0], (2, NAN, NAN, 1)),
+    ],
+)
+def test_ratios_of_what_never_came(values, expected):
+    one = curves.summarize_ratios(values)
+    assert (one.mean, one.low, one.high, one.seeds) == pytest.approx(expected, nan_ok=True)
+
+
+X = np.array([1.0, 4.0, 16.0, 64.0])
+
+
+@pytest.mark.parametrize(
+    ("gap", "expected"),
+    [
+        ([1.0, 1.0, -1.0, -1.0], 8.0),  # half way between 4 and 16 in the logarithm
+        ([3.0, -1.0, -1.0, -1.0], 4**0.75),
+        ([1.0, -1.0, 1.0, -1.0], 32.0),  # the last crossing counts
+        ([-1.0, -1.0, -1.0, 1.0], INF),
+        ([-1.0, -1.0, -1.0, 0.0], INF),  # equal is not below
+        ([1.0, 0.0, -1.0, -1.0], 4.0),
+        ([-1.0, -1.0, -1.0, -1.0], NAN),  # there is nothing to cross
+        ([1.0, 1.0, -1.0, NAN], NAN),
+        ([1.0, 1.0, 1.0, INF], INF),
+    ],
+)
+def test_crossing_of_a_curve_with_zero(gap, expected):
+    assert curves.crossing(X, np.array(gap)) == pytest.approx(expected, nan_ok=True)

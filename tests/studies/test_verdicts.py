@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -181,3 +183,46 @@ def test_verdicts_file_and_text(tmp_path):
     assert "2 claims: 1 holds, 0 fails, 1 not enough data. Of these, 1 about predictors" in text
     assert [p.name for p in tmp_path.iterdir()] == ["verdicts.json"]
     assert verdicts.evaluate([], table(spread(0.3))) == [] and "no claims" in verdicts.to_text([])
+
+
+def test_where_nothing_moves_a_measure_a_single_seed_decides():
+    rows = table(lambda p, n, s: 0.3, seeds=[0], step=0)
+    found = judge(value(2), below(0.45), rows, exact=True, min_steps=0)
+    assert (found.verdict, found.seeds, found.interval, found.measured) == (HOLDS, 1, None, pytest.approx(0.3))
+    assert judge(value(2), above(0.45), rows, exact=True, min_steps=0).verdict == FAILS
+    assert judge(value(2), below(0.45), rows, min_steps=0).reason == "1 seed, 3 needed"
+    lost = judge(value(2), below(0.45), table(lambda p, n, s: math.nan, seeds=[0]), exact=True)
+    assert lost.verdict == UNDECIDED and lost.reason.startswith("0 seeds, 1 needed")
+
+
+def test_infinities_hold_and_fail_like_numbers_and_are_words_in_files(tmp_path):
+    never = judge(value(2), above(100.0), table(lambda p, n, s: math.inf))
+    assert never.verdict == HOLDS and never.interval == (math.inf, math.inf)
+    assert judge(value(2), below(100.0), table(lambda p, n, s: math.inf)).verdict == FAILS
+    some = judge(value(2), above(100.0), table(lambda p, n, s: math.inf if s else 5.0))
+    assert some.verdict == UNDECIDED
+    least = dataclasses.replace(never, measured=-math.inf, published=math.inf)
+    verdicts.write([never, some, least], tmp_path / "verdicts.json")
+    first, second, third = json.loads((tmp_path / "verdicts.json").read_text())
+    assert (first["measured"], first["interval"], first["seeds"]) == ("inf", ["inf", "inf"], 3)
+    assert (second["measured"], second["interval"]) == ("inf", [None, None])
+    assert (third["measured"], third["published"]) == ("-inf", "inf")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (1000.0, "1,000"),
+        (1702.4, "1,702"),
+        (-2500.6, "-2,501"),
+        (1e7, "10,000,000"),
+        (999.5, "999.50"),
+        (0.125, "0.12"),
+        (-0.001, "0.00"),
+        (math.inf, "inf"),
+        (-math.inf, "-inf"),
+        (math.nan, "nan"),
+    ],
+)
+def test_numbers_for_people(number, text):
+    assert verdicts.two_digits(number) == text

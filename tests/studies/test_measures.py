@@ -1,0 +1,222 @@
+"""Measures along steps and swept names, on tables whose crossings are known."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from icl_sim.studies import curves, measures, verdicts
+from icl_sim.studies.claims import At, Claim, Crossing, Ratio, Value, near
+from icl_sim.studies.measures import Unanswerable
+
+NAN, INF = math.nan, math.inf
+COLUMNS = ["member", "step", "predictor", "eval_set", "metric", "value", "task.n", "seed"]
+A, B = Value(predictor="a", metric="loss", eval_set="test"), Value(predictor="b", metric="loss", eval_set="test")
+SEEN = Value(predictor="a", metric="seen", eval_set="training")
+
+
+def table(curves_, n=1, first=0):
+    """Members from (predictor, metric, eval_set, seed) -> {step: value}; those of one predictor and seed are one."""
+    numbers = {who: first + i for i, who in enumerate(dict.fromkeys((p, seed) for p, _, _, seed in curves_))}
+    rows = [
+        (numbers[predictor, seed], step, predictor, eval_set, metric, value, n, seed)
+        for (predictor, metric, eval_set, seed), curve in curves_.items()
+        for step, value in curve.items()
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def of(*losses, steps=(0, 1, 4, 16, 64), predictor="a", metric="loss", eval_set="test"):
+    """One curve for each seed 0, 1, ... at these steps."""
+    return {
+        (predictor, metric, eval_set, seed): dict(zip(steps, values, strict=True)) for seed, values in enumerate(losses)
+    }
+
+
+def read(measure, rows, settings=None):
+    found = measures.read(measure, curves.select(rows), curves.with_last_step(rows), settings or {})
+    return found.per_seed.tolist(), found
+
+
+# ------------------------------------------------------------------------------- crossings
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ((9, 3, 3, 1, 1), 8.0),  # half way between 4 and 16 in the logarithm
+        ((9, 5, 1, 1, 1), 4**0.75),
+        ((9, 1, 3, 1, 0), 8.0),  # the last crossing counts
+        ((1, 3, 3, 3, 3), INF),
+        ((1, 1, 1, 1, 2), INF),  # equal is not below
+        ((1, 1, 1, 1, 1), NAN),  # below throughout: there is nothing to cross
+        ((9, 3, 3, 1, NAN), NAN),
+    ],
+)
+def test_crossing_of_a_number(losses, expected):
+    values, found = read(Crossing(A, 2.0), table(of(losses)))
+    assert values == pytest.approx([expected], nan_ok=True) and found.steps == 64 and not found.is_ratio
+
+
+def test_crossings_are_of_each_seed():
+    rows = table(of((9, 3, 3, 1, 1), (9, 3, 1, 1, 1), (9, 3, 3, NAN, NAN), (9, 9, 9, 9, 9)))
+    values, _ = read(Crossing(A, 2), rows)
+    assert values == pytest.approx([8, 2, NAN, INF], nan_ok=True)
+
+
+def test_crossing_of_another_predictor():
+    rows = table({**of((9, 3, 3, 2, 0), (0, 0, 0, 0, 5)), **of((9, 2, 2, 3, 3), (0, 1, 1, 1, 1), predictor="b")})
+    values, _ = read(Crossing(A, B), rows)
+    assert values == pytest.approx([8, INF])
+    assert read(Crossing(B, A), rows)[0] == pytest.approx([INF, 16 * 4 ** (1 / 5)])
+
+
+def test_what_trains_nothing_is_the_same_all_along():
+    rows = table({**of((9, 3, 3, 1, 1), (9, 5, 1, 1, 1)), **of((2.0,), (4.0,), steps=(0,), predictor="b")})
+    values, found = read(Crossing(A, B), rows)
+    assert values == pytest.approx([8, 4**0.25]) and found.steps == 64
+
+
+def test_seeds_that_one_of_the_two_lacks_are_left_out():
+    rows = table({**of((9, 3, 3, 1, 1), (9, 5, 1, 1, 1)), **of((2.0,), steps=(0,), predictor="b")})
+    assert read(Crossing(A, B), rows)[0] == pytest.approx([8])
+
+
+def test_crossing_over_a_swept_name_is_of_selected_checkpoints():
+    """Over n = 1, 4, 16 the last losses are 3, 3, 1; earlier ones would cross elsewhere."""
+    frames = [
+        table({**of((0, last), steps=(0, 5)), **of((9, 2), steps=(0, 5), predictor="b")}, n=n, first=10 * n)
+        for n, last in ((1, 3), (4, 3), (16, 1))
+    ]
+    rows = pd.concat(frames)
+    assert read(Crossing(A, B, "task.n"), rows)[0] == pytest.approx([8])
+    assert read(Crossing(A, 2.5, over="task.n"), rows)[0] == pytest.approx([4 * 4**0.25])
+    with pytest.raises(Unanswerable, match="leaves task.n open"):
+        read(Crossing(A, B), rows)
+    there = Crossing(*(Value(predictor=p, metric="loss", eval_set="test", where={"task.n": 4}) for p in "ab"))
+    assert read(there, rows.assign(step=rows["step"] + 1))[0] == [INF]
+
+
+# g loses 2 more a step than h until step 1, 2 less from 3 on: sums of 0, 2, 2, -10.
+AHEAD = of((4, 4, 0, 0), steps=(0, 1, 3, 9))
+
+
+@pytest.mark.parametrize("other", [2.0, B])
+def test_summed_losses_cross_later(other):
+    rows = table({**AHEAD, **of((2.0,), steps=(0,), predictor="b")})
+    assert read(Crossing(A, other), rows)[0] == pytest.approx([3**0.5])
+    assert read(Crossing(A, other, summed=True), rows)[0] == pytest.approx([3 ** (7 / 6)])
+
+
+def test_sums_start_at_the_first_point():
+    rows = table(of((4, 0, 0), steps=(1, 3, 9)))  # sums of 0, 0, -12
+    assert read(Crossing(A, 2.0, summed=True), rows)[0] == pytest.approx([3])
+    assert read(Crossing(A, 5.0, summed=True), rows)[0] == pytest.approx([1])  # sums of 0, -6, -36
+    assert read(Crossing(A, 0.0, summed=True), rows)[0] == [INF]
+
+
+def test_a_seed_that_diverged_has_no_crossing_of_sums():
+    rows = table(of((9, 3, 0, 0, 0), (9, 3, 0, 0, NAN), (9, 3, NAN, 0, 0)))
+    assert read(Crossing(A, 2.0), rows)[0][:2] == pytest.approx([4 ** (1 / 3), NAN], nan_ok=True)
+    first, *lost = read(Crossing(A, 2.0, summed=True), rows)[0]
+    assert 4 < first < 16 and all(math.isnan(value) for value in lost)  # sums of 4, 2.5, -21.5
+
+
+# ------------------------------------------------------------------------------- at and ratio
+
+
+def test_at_is_interpolated_between_evaluations():
+    seen = of((0, 10, 40, 160, 640), (0, 5, 20, 80, 320), metric="seen", eval_set="training")
+    rows = table({**of((9, 3, 3, 1, 1), (9, 3, 3, 3, 1)), **seen})
+    values, found = read(At(SEEN, Crossing(A, 2.0)), rows)
+    assert values == pytest.approx([80, 160]) and found.steps == 64  # at steps 8 and 32
+
+
+def test_at_what_never_comes():
+    seen = of(*[(0, 10, 40, 160, 640)] * 3, metric="seen", eval_set="training")
+    rows = table({**of((9, 9, 9, 9, 9), (9, 3, 3, 1, NAN), (1, 1, 1, 1, 1)), **seen})
+    assert read(At(SEEN, Crossing(A, 2.0)), rows)[0] == pytest.approx([INF, NAN, NAN], nan_ok=True)
+
+
+def test_at_leaves_out_seeds_without_a_crossing():
+    seen = of(*[(0, 10, 40, 160, 640)] * 2, metric="seen", eval_set="training")
+    rows = table({**of((9, 3, 3, 1, 1)), **seen})
+    values, found = read(At(SEEN, Crossing(A, 2.0)), rows)
+    assert values == pytest.approx([80]) and found.per_seed.index.tolist() == [0]
+
+
+def test_ratio_is_paired_by_seed():
+    rows = table(
+        {
+            **of((9, 3, 3, 1, 1), (9, 3, 1, 1, 1), (9, 3, 3, 3, NAN), (9, 3, 3, 3, 1)),
+            **of((9, 3, 1, 1, 1), (9, 3, 3, 1, 1), (9, 3, 3, 1, 1), predictor="b"),
+        }
+    )
+    values, found = read(Ratio(Crossing(A, 2.0), Crossing(B, 2.0)), rows)
+    assert values == pytest.approx([8 / 2, 2 / 8, NAN], nan_ok=True) and found.is_ratio  # b has no fourth seed
+    assert read(Ratio(Crossing(A, 2.0), B), rows)[0][:2] == pytest.approx([8, 2])  # the last losses of b are 1
+    never = table({**of((9, 9, 9, 9, 9)), **of((9, 3, 1, 1, 1), predictor="b")})
+    assert read(Ratio(Crossing(A, 2.0), Crossing(B, 2.0)), never)[0] == [INF]
+    assert read(Ratio(Crossing(B, 2.0), Crossing(A, 2.0)), never)[0] == [0]
+
+
+def test_a_verdict_on_a_ratio_is_about_its_logarithm():
+    """Ratios 9/2, 9 and 18 have the geometric mean 9, and the arithmetic mean 10.5."""
+    rows = table({**of((4.5,), (9.0,), (18.0,), steps=(5,)), **of((1.0,), (1.0,), (1.0,), steps=(5,), predictor="b")})
+    for measure, wanted in ((Ratio(A, B), 9.0), (Ratio(B, A), 1 / 9)):
+        claim = Claim(id="r", statement="s", source="x", measure=measure, condition=near(9.0, 3.5))
+        (verdict,) = verdicts.evaluate([claim], rows)
+        assert verdict.measured == pytest.approx(wanted)
+        half = 4.302653 * math.log(2) / math.sqrt(3)
+        assert verdict.interval == pytest.approx((wanted * math.exp(-half), wanted * math.exp(half)))
+
+
+# ------------------------------------------------------------------------------- what is missing
+
+
+def other(**changes):
+    return Value(**{"predictor": "a", "metric": "loss", "eval_set": "test"} | changes)
+
+
+@pytest.mark.parametrize(
+    ("measure", "reason"),
+    [
+        (Crossing(other(metric="los"), 2.0), 'the table has no metric "los" for this claim'),
+        (Crossing(A, other(predictor="q")), 'no predictor "q"'),
+        (Crossing(A, 2.0, "task.m"), "task.m is not swept by this study"),
+        (Crossing(A, other(where={"task.m": 1})), "the study has no task.m"),
+        (Crossing(other(where={"task.n": 2}), 0.0), "no task.n = 2"),
+        (Crossing(A, 2.0, "task.n"), "task.n at one point only, a crossing needs two"),
+        (At(other(metric="exposures"), Crossing(A, 2.0)), 'no metric "exposures"'),
+        (At(SEEN, Crossing(A, other(predictor="q"))), 'no predictor "q"'),
+        (Ratio(A, other(eval_set="tset")), 'no eval_set "tset"'),
+        (Ratio(Crossing(A, B), A), 'no predictor "b"'),
+    ],
+)
+def test_what_the_table_lacks_is_said(measure, reason):
+    seen = of((0, 10, 40, 160, 640), metric="seen", eval_set="training")
+    with pytest.raises(Unanswerable) as caught:
+        read(measure, table({**of((9, 3, 3, 1, 1)), **seen}), {"task": {"n": 1}})
+    assert reason in str(caught.value)
+
+
+def test_untrained_predictors_alone_have_no_crossing_over_steps():
+    rows = table({**of((3.0,), steps=(0,)), **of((2.0,), steps=(0,), predictor="b")})
+    with pytest.raises(Unanswerable, match="step at one point only"):
+        read(Crossing(A, B), rows)
+
+
+def test_words_have_no_order():
+    rows = pd.concat([table(of((3.0,), steps=(5,)), n=n, first=i) for i, n in enumerate("xyz")])
+    with pytest.raises(Unanswerable, match="task.n is swept over words, which have no order"):
+        read(Crossing(A, 2.0, "task.n"), rows)
+
+
+def test_pinned_leaves_its_own_names_and_its_axis_alone():
+    crossing = Crossing(other(where={"task.k": 3}), B, "task.n", summed=True)
+    found = measures.pinned(crossing, {"task.k": 5, "task.n": 7, "task.l": 1})
+    assert found.a.where == {"task.k": 3, "task.l": 1} and found.b.where == {"task.k": 5, "task.l": 1}
+    assert (found.over, found.summed) == ("task.n", True)
+    assert measures.pinned(Crossing(A, 0.5), {"task.k": 5}).b == 0.5
