@@ -130,8 +130,8 @@ class Scale:
         """Where a number goes that need not be a value of the column."""
         if not self.ranked:
             return self.at(value)
-        numbers = [(v, rank) for rank, v in enumerate(self.values) if not isinstance(v, str) and math.isfinite(v)]
-        return float(np.interp(value, *zip(*numbers, strict=True)))
+        ranks = {v: rank for rank, v in enumerate(self.values) if not isinstance(v, str) and math.isfinite(v)}
+        return float(np.interp(value, list(ranks), list(ranks.values())))
 
     def dress(self, axes: Axes, which: str = "x", most: int = 8) -> None:
         axis = axes.xaxis if which == "x" else axes.yaxis

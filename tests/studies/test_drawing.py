@@ -191,6 +191,20 @@ def test_a_linear_label_stands_at_the_end_of_its_curve():
         assert labels(axes)[name] == pytest.approx((end - low) / (high - low), abs=0.03)
 
 
+def test_a_label_stands_at_the_end_of_what_was_drawn_last_and_highest():
+    """A level line, of what trains nothing, far above the curve that was drawn before."""
+
+    def rising(predictor, k, x, step):
+        return 30.0 if predictor == "b" else 1.0 + step / 64
+
+    rows = table(rising, ks=(0,), xs=(1.0,), steps=(0, 4, 16, 64))
+    rows = rows[(rows["predictor"] == "a") | (rows["step"] == 0)]
+    (axes,) = panels(drawn(lines(x=STEP, columns=None), rows)).values()
+    low, high = axes.get_ylim()
+    for name, end in (("a", 2.0), ("b", 30.0)):
+        assert labels(axes)[name] == pytest.approx((end - low) / (high - low), abs=0.03)
+
+
 @pytest.mark.parametrize("log_y", [False, True])
 @pytest.mark.parametrize("count", [2, 9, 20])
 def test_names_at_the_ends_stay_inside_and_apart(log_y, count):
