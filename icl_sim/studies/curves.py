@@ -141,7 +141,9 @@ def summarize_ratios(values: Sequence[float] | np.ndarray, confidence: float = 0
     """`summarize` of the logarithms, as ratios again: the geometric mean, which a / b and b / a agree on."""
     with np.errstate(divide="ignore"):
         logs = summarize(np.log(np.asarray(values, dtype=float)), confidence)
-    return Summary(math.exp(logs.mean), logs.sem, math.exp(logs.low), math.exp(logs.high), logs.seeds)
+    with np.errstate(over="ignore"):
+        mean, low, high = (float(np.exp(number)) for number in (logs.mean, logs.low, logs.high))
+    return Summary(mean, logs.sem, low, high, logs.seeds)
 
 
 @functools.cache

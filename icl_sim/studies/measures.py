@@ -128,10 +128,10 @@ def _crossings(upper: pd.DataFrame, lower: pd.DataFrame | float, over: str, summ
         between = (gap.shift(axis=1) + gap) / 2 * np.diff(points, prepend=points[:1])
         between.iloc[:, 0] = 0.0
         gap = between.cumsum(axis=1, skipna=False)
-    gap = gap.loc[:, points > 0]
-    if gap.shape[1] < 2:
+        gap, points = gap.loc[:, points > 0], points[points > 0]
+    if np.sum(points > 0) < 2:
         raise Unanswerable(f"the table has {over} at one point only, a crossing needs two")
-    x = points[points > 0]
+    x = np.where(points > 0, points, points[points > 0][0] / 2)  # 0 has no logarithm; half of the next stands for it
     return gap.apply(lambda row: curves.crossing(x, row.to_numpy(float)), axis=1)
 
 

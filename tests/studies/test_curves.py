@@ -197,3 +197,8 @@ X = np.array([1.0, 4.0, 16.0, 64.0])
 )
 def test_crossing_of_a_curve_with_zero(gap, expected):
     assert curves.crossing(X, np.array(gap)) == pytest.approx(expected, nan_ok=True)
+
+
+def test_ratios_too_large_for_numbers_are_infinite():
+    summary = curves.summarize_ratios([1e-25, 1e25])
+    assert summary.mean == pytest.approx(1.0) and summary.low < 1e-300 and summary.high == math.inf

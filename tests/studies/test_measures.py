@@ -220,3 +220,8 @@ def test_pinned_leaves_its_own_names_and_its_axis_alone():
     assert found.a.where == {"task.k": 3, "task.l": 1} and found.b.where == {"task.k": 5, "task.l": 1}
     assert (found.over, found.summed) == ("task.n", True)
     assert measures.pinned(Crossing(A, 0.5), {"task.k": 5}).b == 0.5
+
+
+def test_a_crossing_right_after_the_start_is_one():
+    """Above at step 0 and below from step 1 on: between the two, where half of the first step stands for 0."""
+    assert read(Crossing(A, 2.0), table(of((3, 1, 1, 1, 1))))[0] == pytest.approx([0.5 * 2**0.5])
