@@ -1,5 +1,6 @@
 """Theory of in-context against in-weight learning: bounds, no-regret learners and Algorithm 1, exact laws."""
 
+from icl_sim.theory import bounds, exact, switch
 from icl_sim.theory.conditions import Conditions, InContextBest, InContextLower, InContextUpper, InWeightUpper
 from icl_sim.theory.learners import LEARNERS, Counts, FollowTheRegularizedLeader, GradientDescent, Hedge, Learner
 from icl_sim.theory.online import OnlineGated
@@ -29,4 +30,7 @@ __all__ = [
     "InWeightUpper",
     "Learner",
     "OnlineGated",
+    "bounds",
+    "exact",
+    "switch",
 ]
