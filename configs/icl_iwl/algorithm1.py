@@ -136,7 +136,13 @@ def _claims():
             condition=below(0.5),
             published="never",
         )
-    where = {"task.p_relevant": 1.0, "task.num_relevant": 2, "task.label_noise": 0.0}
+    where = {
+        "task.p_relevant": 1.0,
+        "task.num_relevant": 2,
+        "task.label_noise": 0.0,
+        "training.steps": ROUNDS // BATCH,
+        "training.batch_size": BATCH,
+    }
     yield Claim(
         id="not_yet.low",
         statement="Rare classes with two of four labels right have not switched after 20,000 rounds.",

@@ -15,7 +15,7 @@ from icl_sim.studies.figures import Lines, Mark, Quantity
 from icl_sim.theory import Conditions, InContextBest, InContextLower, InContextUpper, InWeightUpper
 
 SOURCE = "Chan et al. 2025, Figure 1"
-LENGTH, LAST = 8, 2.0**34
+LENGTH, FIRST, LAST = 8, 2.0**10, 2.0**34
 # k -> log2 N_x at which the curves of the published figure cross.
 PUBLISHED = {5: 23.2, 6: 15.4, 7: 11.7}
 KINDS = {"lower": {"figure": "in_context_lower", "exact": "in_context_best"}}
@@ -27,7 +27,7 @@ def get_config(arg=""):
 
     def crossing(**where):
         a, b = (Value(predictor=name, metric="cross_entropy", where=where) for name in ("in_weight_upper", lower))
-        return Crossing(a, b, "task.exposures")
+        return Crossing(a, b, "task.exposures", ends=(FIRST, LAST))
 
     claims = [
         Claim(

@@ -102,13 +102,15 @@ class Crossing:
     """The point of `over`, "step" or a swept name, from which on `a` stays below `b`, a value or a number.
 
     Interpolated between neighbours in the logarithm of `over`; inf where `a` is not below `b` at the end, and no
-    value where it is below all along. With `summed`, their sums over all steps until there are compared.
+    value where it is below all along. With `summed`, their sums over all steps until there are compared. `ends`: as in
+    `Largest`.
     """
 
     a: Value
     b: Value | float
     over: str = "step"
     summed: bool = False
+    ends: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

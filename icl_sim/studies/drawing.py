@@ -223,6 +223,10 @@ def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: Scale, color: Any) -> f
     keep = [i for i, point in enumerate(curve.x) if point in scale.values]
     at = np.array([scale.at(curve.x[i]) for i in keep])
     mean, low, high = (part[keep] for part in (curve.mean, curve.low, curve.high))
+    if axes.get_yscale() == "log":  # which has no place for what is not positive
+        mean, low, high = (np.where(part > 0, part, math.nan) for part in (mean, low, high))
+        if np.isnan(mean).all():
+            return math.nan
     marker = "o" if len(at) <= 12 else None
     axes.plot(at, mean, color=color, marker=marker, markersize=3.2, markeredgewidth=0)
     if len(at) > 1:

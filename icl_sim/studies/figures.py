@@ -259,6 +259,7 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
     check_axes(spec, curves.swept_names(table))
     rows = curves.pick(table, [(q.metric, q.eval_set) for q in quantities])
     rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
+    rows = curves.where(rows, spec.where)  # a narrowed sweep may have nothing there
     varying = [name for name in curves.swept_names(rows) if rows[name].nunique() > 1]
     trains = rows["step"].max() > 0
     if rows.empty:

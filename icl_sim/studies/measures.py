@@ -70,9 +70,10 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
                 if seed in at.per_seed
             }
             return Reading(pd.Series(found), min(steps, at.steps))
-        case Crossing(a, b, over, summed):
+        case Crossing(a, b, over, summed, ends):
             source = evaluations if over == STEP else rows
             upper, steps = _grid(a, source, settings, over)
+            _covering(upper, over, ends)
             if not isinstance(b, Value):
                 return Reading(_crossings(upper, b, over, summed), steps)
             lower, other_steps = _grid(b, source, settings, over)

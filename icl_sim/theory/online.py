@@ -64,9 +64,12 @@ class OnlineGated(Predictor):
             learner.check()
             if name != "in_weight" and isinstance(learner, Counts):
                 raise ValueError(f"{name} is counts, which learns from log losses of labels alone; that is in_weight.")
-        if not self.temperatures or any(not t > 0 for t in self.temperatures):
+        given = self.temperatures
+        numbers = isinstance(given, tuple) and all(isinstance(t, int | float) for t in given)
+        if not numbers or not given or any(not t > 0 for t in given):
             raise ValueError(
-                f"temperatures are {self.temperatures}; give at least one, each positive (inf weighs all slots alike)."
+                f"temperatures are {given!r}; give a tuple of at least one number, each positive, as in (1.0,); infinity "
+                "(on a command line 1e999) weighs all slots alike."
             )
         if not 0 < self.floor < 1:
             raise ValueError(f"floor is {self.floor}; it must lie between 0 and 1, ends excluded.")
