@@ -60,7 +60,8 @@ def main(argv: list[str]) -> int:
 
 def _is_too_large(error: Exception) -> bool:
     """Whether what failed is an allocation, or an array too large to be thought of."""
-    words = ("RESOURCE_EXHAUSTED", "Out of memory", "exceeding 2 ** 64")
+    # The last is how XLA refuses a size that is no 64-bit number.
+    words = ("RESOURCE_EXHAUSTED", "Out of memory", "exceeding 2 ** 64", "incompatible function arguments")
     return isinstance(error, MemoryError | OverflowError) or any(word in str(error) for word in words)
 
 

@@ -68,8 +68,8 @@ class OnlineGated(Predictor):
         numbers = isinstance(given, tuple) and all(isinstance(t, int | float) for t in given)
         if not numbers or not given or any(not t > 0 for t in given):
             raise ValueError(
-                f"temperatures are {given!r}; give a tuple of at least one number, each positive, as in (1.0,); infinity "
-                "(on a command line 1e999) weighs all slots alike."
+                f"temperatures are {given!r}; give a tuple of at least one number, each positive, as in (1.0,); "
+                "infinity (on a command line 1e999) weighs all slots alike."
             )
         if not 0 < self.floor < 1:
             raise ValueError(f"floor is {self.floor}; it must lie between 0 and 1, ends excluded.")

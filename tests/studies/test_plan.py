@@ -23,6 +23,9 @@ from icl_sim.types import Predictor, setting
 class Silent(Predictor):
     """Has nothing to train."""
 
+    def apply(self, params, batch, *, record=False):
+        raise AssertionError("Planning asks for no answers.")
+
 
 def study(sweep, **changes) -> Study:
     two = {"big": Transformer(), "silent": Silent()}

@@ -291,7 +291,7 @@ def test_the_real_engine_gives_a_table_of_every_member_and_evaluation_set(real):
     assert set(real["step"]) == set(REAL.evaluation.steps(STEPS))
     assert set(real["eval_set"]) == {*REAL.task.evaluation_sets(), "pretraining", "summary", "training"}
     last = real[(real["step"] == STEPS) & (real["eval_set"] == "training")]
-    shown = last[last["metric"].str.startswith("exposures_")].groupby("member")["value"].sum()
+    shown = last[last["metric"].str.match(r"exposures_(ir)?relevant/")].groupby("member")["value"].sum()
     assert (shown == STEPS * REAL.training.batch_size).all()
 
 
