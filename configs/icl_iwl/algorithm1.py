@@ -143,19 +143,21 @@ def _claims():
         "training.steps": ROUNDS // BATCH,
         "training.batch_size": BATCH,
     }
-    yield Claim(
-        id="not_yet.low",
-        statement="Rare classes with two of four labels right have not switched after 20,000 rounds.",
-        source=SOURCE,
-        measure=Value(predictor=SOFTMAX, metric="gate_low", eval_set="online", where=where),
-        condition=below(0.5),
-        published="not yet",
-    )
-    yield Claim(
-        id="switched.high",
-        statement="... and common classes have.",
-        source=SOURCE,
-        measure=Value(predictor=SOFTMAX, metric="gate_high", eval_set="online", where=where),
-        condition=above(0.5),
-        published="1694",
-    )
+    for name, metric, statement, condition, published in (
+        (
+            "not_yet.low",
+            "gate_low",
+            "Rare classes with two of four labels right have not switched after 20,000 rounds.",
+            below(0.5),
+            "not yet",
+        ),
+        ("switched.high", "gate_high", "... and common classes have.", above(0.5), "1694"),
+    ):
+        yield Claim(
+            id=name,
+            statement=statement,
+            source=SOURCE,
+            measure=Value(predictor=SOFTMAX, metric=metric, eval_set="online", where=where),
+            condition=condition,
+            published=published,
+        )
