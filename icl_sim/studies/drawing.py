@@ -56,9 +56,11 @@ def draw(spec: Spec, table: pd.DataFrame, rule: str = "lowest_loss") -> Figure:
     import matplotlib
 
     over_steps = STEP in ((spec.x, spec.y) if isinstance(spec, Heat) else (spec.x,))
-    evaluated = table[table["eval_set"] != "training"] if over_steps else curves.select(table, rule)
-    rows = evaluated
-    rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
+    if over_steps:
+        evaluated = curves.with_last_step(table[table["eval_set"] != "training"])
+    else:
+        evaluated = curves.select(table, rule)
+    rows = evaluated[evaluated["predictor"].isin(spec.predictors)] if spec.predictors else evaluated
     rows = curves.where(rows, spec.where)
     with matplotlib.rc_context(STYLE):
         figure = _heat(spec, rows) if isinstance(spec, Heat) else _lines(spec, rows, evaluated)
@@ -93,7 +95,7 @@ def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str | Non
     seeds = rows.groupby([n for n in ("predictor", *curves.swept_names(rows)) if n in rows])["seed"].nunique()
     few, many = (int(seeds.min()), int(seeds.max())) if len(seeds) else (0, 0)
     count = f"{many} seed" + ("s" if many != 1 else "") if few == many else f"{few} to {many} seeds"
-    steps = int(rows["last_step" if "last_step" in rows else "step"].max()) if len(rows) else 0
+    steps = int(rows["last_step"].max()) if len(rows) else 0
     what = "Mean" if isinstance(spec, Heat) or many < 2 else "Mean and 95 % t-interval"
     parts = [f"{what} over {count}, {steps:,} steps" if steps else f"{what} over {count}; nothing is trained"]
     parts += [curves.RULES[rule] if rule else "every checkpoint as it was"] if steps else []
@@ -241,10 +243,9 @@ def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: Scale, color: Any) -> f
 def _mark(axes: Axes, spec: Lines, quantity: Quantity, value: Any, evaluated: pd.DataFrame, scale: Scale) -> None:
     """The marks of one panel; one whose curves never cross, or which the run does not have, is left out."""
     panel = {**spec.where, **({spec.columns: value} if spec.columns else {})}
-    rows = evaluated.assign(last_step=evaluated["step"])
     for number, mark in enumerate(mark for mark in spec.marks if mark.metric in ("", quantity.metric)):
         try:
-            found = measures.read(measures.pinned(mark.crossing, panel), rows, rows, {}).per_seed
+            found = measures.read(measures.pinned(mark.crossing, panel), evaluated, evaluated, {}).per_seed
         except measures.Unanswerable:
             continue
         seeds, found = len(found), found[np.isfinite(found)]

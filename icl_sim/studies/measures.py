@@ -11,12 +11,10 @@ import numpy as np
 
 from icl_sim.studies import curves
 from icl_sim.studies.claims import At, Crossing, Difference, Largest, Measure, MinimumAt, Ratio, Smallest, Trend, Value
+from icl_sim.studies.figures import STEP
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-STEP = "step"
 
 
 class Unanswerable(Exception):

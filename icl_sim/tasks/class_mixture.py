@@ -157,8 +157,9 @@ class ClassMixture(Task):
             "ibd_relevant_low": "eval-relevant-low_prob",
         }
         errors = {name: (eval_set, "error") for name, eval_set in named.items()}
-        groups = {"preference": "none", "preference_high": "high_prob", "preference_low": "low_prob"}
-        return errors | {name: (f"eval-relevant-{g}-flip_label", "preference") for name, g in groups.items()}
+        preferences = ("preference", "preference_high", "preference_low")
+        where = zip(preferences, self.conflicts(), strict=True)
+        return errors | {name: (eval_set, "preference") for name, eval_set in where}
 
     def check(self) -> None:
         if self.seed is not None and (self.seed != int(self.seed) or not 0 <= self.seed < 2**32):

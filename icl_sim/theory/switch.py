@@ -79,12 +79,10 @@ def switch_exposures(
     # r is concave and n l_h linear, both 0 at 0: where g starts out behind, it catches up once.
     low, high = np.zeros_like(gain), np.full_like(gain, NEVER)
     never = (gain <= 0) | behind(high)
-    while np.any(high - low > 1):
+    while np.any(high - low > np.maximum(1, 1e-15 * high)):
         middle = np.floor((low + high) / 2)
         late = (middle < 1) | behind(middle)
         low, high = np.where(late, middle, low), np.where(late, high, middle)
-        if np.all((high - low <= 1) | (high - low <= 1e-15 * high)):
-            break
     return np.where(never, np.inf, high)
 
 
