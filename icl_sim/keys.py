@@ -12,6 +12,7 @@ STREAMS = {
     "train": 1,  # which rows a step sees
     "init": 2,  # initial parameters
     "eval": 3,  # evaluation sets
+    "references": 4,  # what reference predictors are tuned on
 }
 
 

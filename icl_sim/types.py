@@ -7,7 +7,7 @@ Axis legend. In model and sampling code the name of an array ends in its axes, `
     C  classes (labels)              X  coordinates of one input (may be several axes)
     D  width of the network          H  heads
     F  width of an MLP               M  members of an ensemble
-    N  rows of a training set
+    N  rows of a training set        P  slots that a predictor answers, the last P of S
 
 A *setting* (task, predictor, training options) is a frozen dataclass that is also a pytree. Its leaves are what
 a sweep can vary inside one compiled program; its static fields are structure, and each distinct structure is a
@@ -56,24 +56,31 @@ class Batch:
       targets: `[B, L+1]`, class ids (int32) or, when `num_classes` is 0, real values. The target of the last slot is
         what a predictor is scored on and must not look at.
       kinds: `[B, L+1]` int8: `CONTEXT`, `SUPPORT` (a context slot that holds the answer) or `QUERY`.
-      latents: what the sampler knows and no predictor may use, such as the true classes or the label's law.
+      latents: what the sampler knows and no predictor may use, such as the true classes or the label's law. An oracle
+        may: that is what makes it one.
+      weights: `[B, L+1]`, how much each slot counts in the loss and in means of errors, where every slot is a query
+        that the slots before it answer; None where only the last one is.
       num_classes: C, or 0 for regression.
+      scale: the squared error that normalised errors are divided by, usually that of answering 0.
     """
 
     inputs: Array
     targets: Array
     kinds: Array
     latents: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    weights: Array | None = None
     num_classes: int = static(0)
+    scale: float = static(1.0)
 
 
 @setting
 class Outputs:
-    """What a predictor says about the query.
+    """What a predictor says about the query, or about every slot given those before it.
 
     Attributes:
-      values: `[B, C]` logits or log-probabilities over classes (or `[B]` real predictions). What reads them normalises
-        them by `log_softmax`.
+      values: `[B, C]` logits or log-probabilities over the classes of the query, `[B, P, C]` where the batch has
+        `weights`; what reads them normalises them by `log_softmax`. For regression `[B, P]` real predictions of the
+        last P slots: P = 1 answers the query alone, P = L+1 every slot, each from the pairs before it.
       record: named intermediates (attention maps, gate values), empty unless asked for.
     """
 
@@ -88,14 +95,15 @@ class Phase:
     Attributes:
       share: the share of all training steps, in (0, 1].
       trains: top-level keys of the parameters that move; empty means all.
-      scores: names of records of `apply(..., record=True)` whose losses are summed, each `[B, C]` log-probabilities,
-        taken as they are;
-        empty means the loss of the prediction itself.
+      scores: names of records of `apply(..., record=True)` whose losses are summed: `[B, C]` log-probabilities, taken
+        as they are, or for regression losses themselves, `[B]`; empty means the loss of the prediction itself.
+      on_evaluated: whether it sees what the predictor is evaluated on, where training is on a task of its own.
     """
 
     share: float = 1.0
     trains: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
+    on_evaluated: bool = False
 
 
 class Task:
@@ -126,8 +134,13 @@ class Task:
         del shared
         return self
 
+    def at(self, step: Array) -> Task:
+        """The task as training sees it in update number `step` (0-based, traced): a curriculum changes its leaves."""
+        del step
+        return self
+
     def evaluation_sets(self) -> Mapping[str, Task]:
-        """Named variations to evaluate on. All must have the structure (static fields) of the first."""
+        """Named variations to evaluate on; those of one structure (static fields) share a compiled loop."""
         return {"default": self}
 
     def conflicts(self) -> tuple[str, ...]:
@@ -164,7 +177,7 @@ class Predictor:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """How training is divided; by default one phase trains everything."""
+        """How training is divided; by default one phase trains everything. Without any, `init` is all its training."""
         return (Phase(),)
 
     def init(self, key: Key, batch: Batch) -> Params:
@@ -196,3 +209,29 @@ class Predictor:
         """Measures of its own, each `[B]` (NaN where it does not apply), from outputs with their record."""
         del outputs, batch
         return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Answerer:
+    """A predictor with its parameters: calling it on a batch gives its `Outputs.values`."""
+
+    predictor: Predictor
+    params: Params
+
+    def __call__(self, batch: Batch) -> Array:
+        return self.predictor.apply(self.params, batch).values
+
+
+class Comparison:
+    """How far apart two predictors are on the same sequences. One of your own needs `compare`.
+
+    Subclasses are decorated with `setting`; a study names them in `comparisons`, and what to compare with in
+    `references`.
+    """
+
+    def compare(self, a: Answerer, b: Answerer, batch: Batch) -> Mapping[str, Array]:
+        """Named measures, each `[B]` or per slot `[B, P]`; NaN where they do not apply."""
+        raise NotImplementedError(f"{type(self).__name__} must define compare(a, b, batch).")
+
+    def check(self) -> None:
+        """Raises ValueError, in a sentence that names the value and what is allowed."""
