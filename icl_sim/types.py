@@ -226,8 +226,10 @@ class Comparison:
     """How far apart two predictors are on the same sequences. One of your own needs `compare`.
 
     Subclasses are decorated with `setting`; a study names them in `comparisons`, and what to compare with in
-    `references`.
+    `references`. One that is dear may be for some of these only, by a static field of this name.
     """
+
+    references: tuple[str, ...] = ()
 
     def compare(self, a: Answerer, b: Answerer, batch: Batch) -> Mapping[str, Array]:
         """Named measures, each `[B]` or per slot `[B, P]`; NaN where they do not apply."""

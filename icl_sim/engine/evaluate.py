@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,14 +13,20 @@ from icl_sim import metrics
 from icl_sim.engine.settings import Member
 from icl_sim.engine.structure import structure
 from icl_sim.keys import stream
-from icl_sim.types import Array, Params, Predictor, Task
+from icl_sim.types import Answerer, Array, Batch, Outputs, Params, Task
 
+_RESAMPLING = 2**31 - 1  # counter of the key of bootstraps, which no batch reaches
 PRETRAINING, SUMMARY, ONLINE = "pretraining", "summary", "online"
 Measures = Mapping[str, Mapping[str, Array]]  # evaluation set -> metric -> value
 
 
-def evaluate(member: Member, params: Params, shared: Any) -> Measures:
-    """Means of all metrics on all evaluation sets, the training set and the task's summaries of them."""
+def evaluate(member: Member, params: Params, references: Mapping[str, Params], shared: Any) -> Measures:
+    """Means of all metrics on all evaluation sets, the training set and the task's summaries of them.
+
+    Where every slot is a query, `name` is the mean over slots by their weights and `name/k` that of the slot which k
+    context pairs precede.
+    """
+    asked = _Asked(member, params, references)
     tasks = {**member.eval_task.evaluation_sets(), PRETRAINING: member.task}
     measures: dict[str, Mapping[str, Array]] = {}
     for names in _alike(tasks):
@@ -27,7 +34,7 @@ def evaluate(member: Member, params: Params, shared: Any) -> Measures:
         stacked = jax.tree.map(
             lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *(tasks[n] for n in names)
         )
-        values = jax.lax.map(lambda pair: _means(member, pair[0], pair[1], params, shared), (stacked, keys))
+        values = jax.lax.map(lambda pair: _means(asked, pair[0].prepare(shared), pair[1]), (stacked, keys))
         measures |= {name: jax.tree.map(lambda v, i=i: v[i], values) for i, name in enumerate(names)}
     for name in set(member.eval_task.conflicts()) & set(measures):
         found = measures[name]
@@ -57,37 +64,100 @@ def _alike(tasks: Mapping[str, Task]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _means(member: Member, task: Task, key: Array, params: Params, shared: Any) -> dict[str, Array]:
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """Who is measured, and with whom compared."""
+
+    member: Member
+    params: Params
+    references: Mapping[str, Params]
+
+
+def _means(asked: _Asked, task: Task, key: Array) -> dict[str, Array]:
     """Means of all metrics over the sequences of one evaluation set, batch by batch.
 
-    What a predictor reports as NaN (it does not apply) is left out; a prediction that is not finite makes the mean NaN.
+    What does not apply (NaN in a report or a comparison) is left out; a prediction that is not finite makes the mean NaN.
     """
-    size = min(member.evaluation.batch_size, member.evaluation.sequences)
-    task = task.prepare(shared)
+    evaluation = asked.member.evaluation
+    size = min(evaluation.batch_size, evaluation.sequences)
 
-    def add(totals: dict[str, Array], number: Array) -> tuple[dict[str, Array], None]:
-        measured = _measure(member.predictor, params, task, jax.random.fold_in(key, number), size)
-        return jax.tree.map(jnp.add, totals, measured), None
+    def add(totals: dict[str, Array], number: Array) -> tuple[dict[str, Array], dict[str, Any]]:
+        measured, errors = _measure(asked, task, jax.random.fold_in(key, number), size)
+        return jax.tree.map(jnp.add, totals, measured), errors
 
-    shapes = jax.eval_shape(lambda: _measure(member.predictor, params, task, key, size))
+    shapes, _ = jax.eval_shape(lambda: _measure(asked, task, key, size))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    totals, _ = jax.lax.scan(add, zeros, jnp.arange(member.evaluation.sequences // size))
-    return {name: jnp.where(n > 0, total / jnp.maximum(n, 1), jnp.nan) for name, (total, n) in totals.items()}
+    totals, errors = jax.lax.scan(add, zeros, jnp.arange(evaluation.sequences // size))
+    slots = jax.eval_shape(lambda: task.sample(key, 1)).targets.shape[1]
+    means = {name: _ratio(jnp.sum(total_P), jnp.sum(n_P)) for name, (total_P, n_P) in totals.items()}
+    by_slot = {name: _ratio(total_P, n_P) for name, (total_P, n_P) in totals.items()}
+    for name, error_IBP2 in errors.items():
+        error_NP, weight_NP = (jnp.reshape(x, (-1, x.shape[-1])) for x in error_IBP2)
+        limits = metrics.bootstrap(error_NP, weight_NP, jax.random.fold_in(key, _RESAMPLING), evaluation.bootstrap)
+        by_slot |= {f"{name}_{end}": limit_P for end, limit_P in zip(("from", "to"), limits, strict=True)}
+    for name, mean_P in by_slot.items():
+        if (P := len(mean_P)) > 1:
+            means |= {f"{name}/{slots - P + slot}": mean for slot, mean in enumerate(mean_P)}
+    return means
 
 
-def _measure(predictor: Predictor, params: Params, task: Task, key: Array, size: int) -> dict[str, tuple[Array, Array]]:
-    """Sum over a batch and number of entries of every metric."""
+def _measure(asked: _Asked, task: Task, key: Array, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sum over a batch and number of entries of every metric, `[P]` each; and errors to resample with their weights."""
+    member = asked.member
     batch = task.sample(key, size)
-    outputs = predictor.apply(params, batch, record=True)
+    outputs = member.predictor.apply(asked.params, batch, record=True)
+    # A prediction that is not finite is neither right nor wrong.
+    lost_B1 = ~jnp.all(jnp.isfinite(outputs.values.reshape(size, -1)), axis=-1, keepdims=True)
+    errors = {
+        name: (jnp.where(lost_B1, jnp.nan, error_BP), weight_BP)
+        for name, (error_BP, weight_BP) in _weighted(_standard(outputs, batch), batch).items()
+    }
+    told = {
+        name: (jnp.where(missing_BP, 0.0, value_BP), jnp.where(missing_BP, 0.0, weight_BP))
+        for name, (value_BP, weight_BP) in _weighted(_told(asked, outputs, batch), batch).items()
+        for missing_BP in (jnp.isnan(value_BP) | lost_B1,)
+    }
+    sums = {
+        name: (jnp.sum(jnp.where(n_BP > 0, value_BP * n_BP, 0.0), axis=0), jnp.sum(n_BP, axis=0))
+        for name, (value_BP, n_BP) in {**errors, **told}.items()
+    }
+    resampled = metrics.RESAMPLED if member.evaluation.bootstrap and batch.weights is not None else ()
+    return sums, {name: errors[name] for name in resampled if name in errors}
+
+
+def _standard(outputs: Outputs, batch: Batch) -> dict[str, Array]:
+    """The metrics of the kind of batch, and those for which it has the latents."""
     standard = metrics.CLASSIFICATION if batch.num_classes else metrics.REGRESSION
     values = {name: metric(outputs, batch) for name, metric in standard.items()}
     if batch.num_classes and "classes" in batch.latents:
         values |= {"context": metrics.context(outputs, batch), "memory": metrics.memory(outputs, batch)}
-    # A prediction that is not finite is neither right nor wrong.
-    lost_B = ~jnp.all(jnp.isfinite(outputs.values.reshape(size, -1)), axis=-1)
-    values = {name: jnp.where(lost_B, jnp.nan, value_B) for name, value_B in values.items()}
-    sums = {name: (value_B, jnp.ones(size)) for name, value_B in values.items()}
-    for name, value_B in predictor.report(outputs, batch).items():
-        applies_B = ~jnp.isnan(value_B) & ~lost_B
-        sums[name] = (jnp.where(applies_B, value_B, 0.0), applies_B.astype(jnp.float32))
-    return {name: (jnp.sum(value_B), jnp.sum(n_B)) for name, (value_B, n_B) in sums.items()}
+    if not batch.num_classes and "clean" in batch.latents:
+        values["clean_error"] = metrics.clean_error(outputs, batch)
+    return values
+
+
+def _told(asked: _Asked, outputs: Outputs, batch: Batch) -> dict[str, Array]:
+    """What the predictor reports of itself, and how far it is from every reference."""
+    member, me = asked.member, Answerer(asked.member.predictor, asked.params)
+    told = dict(member.predictor.report(outputs, batch))
+    for name, params in asked.references.items():
+        other = Answerer(member.references[name], params)
+        for comparison in member.comparisons.values():
+            if name in (comparison.references or member.references):
+                told |= {f"{what}_{name}": value for what, value in comparison.compare(me, other, batch).items()}
+    return told
+
+
+def _weighted(values: Mapping[str, Array], batch: Batch) -> dict[str, tuple[Array, Array]]:
+    """Values per sequence or per slot as columns `[B, P]`, with how much each entry counts."""
+    weighted = {}
+    for name, value in values.items():
+        per_slot = batch.weights is not None and value.ndim == 2
+        value_BP = value if value.ndim == 2 else value[:, None]
+        weight_BP = batch.weights[:, -value_BP.shape[1] :] if per_slot else jnp.ones(value_BP.shape)
+        weighted[name] = (value_BP, weight_BP)
+    return weighted
+
+
+def _ratio(total: Array, n: Array) -> Array:
+    return jnp.where(n > 0, total / jnp.where(n > 0, n, 1), jnp.nan)

@@ -35,7 +35,7 @@ class Program:
         self._trains: dict[Phase, Callable[..., State]] = {}
         self._start = self.spread(lambda shared, member: initial_state(member, shared))
         self._measure = self.spread(
-            lambda shared, member, state: evaluate(member, join(state.parts), shared),
+            lambda shared, member, state: evaluate(member, join(state.parts), state.references, shared),
         )
         self._is_lost = self.spread(lambda _, state: is_lost(state))
 
@@ -108,5 +108,5 @@ def state_shapes(group: Group) -> State:
 
 
 def is_trainable(group: Group) -> bool:
-    """Whether the group's predictors have parameters."""
-    return bool(jax.tree.leaves(state_shapes(group).parts))
+    """Whether the group's predictors have parameters that training moves."""
+    return bool(group.members.predictor.phases) and bool(jax.tree.leaves(state_shapes(group).parts))

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
+import jax
 import numpy as np
 
 from icl_sim import names
 from icl_sim.engine.structure import structure
-from icl_sim.types import Leaf, Phase, Predictor, Task, setting, static
+from icl_sim.types import Comparison, Leaf, Phase, Predictor, Task, setting, static
 
-SCHEDULES = ("constant", "rsqrt")
+SCHEDULES = ("constant", "rsqrt", "cosine", "triangle")
 MAX_COUNT = 2**31 - 1  # steps travel as int32
 MAX_EVALUATED = 10_000_000
 
 
 @setting
 class Training:
-    """Adam on the loss of the query.
+    """Adam on the loss of the query, or of every slot where each is one.
 
     Attributes:
       steps: number of updates.
@@ -25,14 +29,23 @@ class Training:
       learning_rate: of Adam; the peak value where the schedule moves it.
       adam_epsilon: of Adam, added to the root of the second moment. Where the loss has fallen to the resolution of
         float32, it decides how far Adam still moves (docs/choices.md).
-      schedule: `"constant"`, or `"rsqrt"`: linear warm-up over `warmup_steps`, then proportional to step^-1/2.
-      warmup_steps: linear warm-up from 0; 0 for none.
+      adam_b1, adam_b2: of Adam, the decay of its moments.
+      clip_norm: gradients longer than that (all of a part's as one vector) are shortened to it; None for never.
+      weight_decay: pulls the kernels of matrix products to 0, by `rate * weight_decay` of them per update and apart
+        from Adam (Loshchilov and Hutter 2019); biases, norms and positions stay free. None for none.
+      schedule: `"constant"`; `"rsqrt"`: proportional to step^-1/2 after the warm-up; `"cosine"`: half a cosine to 0 at
+        the last step; or `"triangle"`: straight to 0 there.
+      warmup_steps: linear warm-up from 0, in every schedule; 0 for none.
     """
 
     steps: int = static(10_000)
     batch_size: int = static(32)
     learning_rate: Leaf = 3e-4
     adam_epsilon: Leaf = 1e-8
+    adam_b1: float = static(0.9)  # structure, since 1 - b2 of a traced float32 would be off by 6e-6
+    adam_b2: float = static(0.999)
+    clip_norm: Leaf | None = None
+    weight_decay: Leaf | None = None
     schedule: str = static("constant")
     warmup_steps: Leaf = 0
 
@@ -44,6 +57,13 @@ class Training:
             raise ValueError(f"training.learning_rate is {self.learning_rate}; it must be above 0 and finite.")
         if not 0 <= self.adam_epsilon < math.inf:
             raise ValueError(f"training.adam_epsilon is {self.adam_epsilon}; it must be at least 0 and finite.")
+        for name in ("adam_b1", "adam_b2"):
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise ValueError(f"training.{name} is {value}; it must be at least 0 and below 1.")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"training.clip_norm is {self.clip_norm}; it must be positive, or None.")
+        if self.weight_decay is not None and not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"training.weight_decay is {self.weight_decay}; it must be at least 0 and finite, or None.")
         names.require("training.schedule", self.schedule, SCHEDULES)
         least = 1 if self.schedule == "rsqrt" else 0
         if not self.warmup_steps >= least:
@@ -61,13 +81,17 @@ class Evaluation:
       sequences: sequences per evaluation set; the same ones at every step, for every member of the same seed.
       batch_size: sequences per forward pass.
       points: how many evaluation steps, spaced evenly in log(step), beside step 0 and always including the last.
+      bootstrap: resamples of the sequences for 90 % bands of every slot's error; 0 for none.
     """
 
     sequences: int = static(500)
     batch_size: int = static(100)
     points: int = static(12)
+    bootstrap: int = static(0)
 
     def check(self) -> None:
+        if not 0 <= self.bootstrap <= MAX_EVALUATED:
+            raise ValueError(f"evaluation.bootstrap is {self.bootstrap}; it must be from 0 to {MAX_EVALUATED:,}.")
         for name in ("sequences", "batch_size", "points"):
             if not 1 <= (value := getattr(self, name)) <= MAX_EVALUATED:
                 raise ValueError(f"evaluation.{name} is {value}; it must be from 1 to {MAX_EVALUATED:,}.")
@@ -92,6 +116,8 @@ class Member:
     Attributes:
       task: what it is trained on.
       eval_task: what it is evaluated on; its evaluation sets, and `pretraining`: the training task itself.
+      references: what it is compared with on every evaluation set, by name.
+      comparisons: how.
       seed: of the initial parameters, of the order of the data, and of the evaluation sets.
     """
 
@@ -100,6 +126,8 @@ class Member:
     eval_task: Task
     training: Training
     evaluation: Evaluation
+    references: Mapping[str, Predictor] = dataclasses.field(default_factory=dict)
+    comparisons: Mapping[str, Comparison] = dataclasses.field(default_factory=dict)
     seed: Leaf = 0
 
     def phase_ends(self) -> list[tuple[Phase, int]]:
@@ -108,12 +136,16 @@ class Member:
         for phase in self.predictor.phases:
             share += phase.share
             ends.append((phase, round(share * self.training.steps)))
-        return [*ends[:-1], (ends[-1][0], self.training.steps)]
+        return [*ends[:-1], *((phase, self.training.steps) for phase, _ in ends[-1:])]
 
     def check(self) -> None:
         """Raises ValueError if any part is impossible."""
-        for part in (self.task, self.eval_task, self.predictor, self.training, self.evaluation):
+        parts = (self.task, self.eval_task, self.predictor, self.training, self.evaluation)
+        for part in (*parts, *self.references.values(), *self.comparisons.values()):
             part.check()
+        for comparison in self.comparisons.values():
+            for name in comparison.references:
+                names.require("A reference of a comparison", name, self.references)
         needed = "calculate" if self.task.calculated else "apply"
         if getattr(type(self.predictor), needed) is getattr(Predictor, needed):
             what = "makes no sequences" if self.task.calculated else "makes sequences"
@@ -121,10 +153,10 @@ class Member:
                 f"{type(self.task).__name__} {what}, and {type(self.predictor).__name__} defines no {needed}; bounds "
                 "go with Conditions, and what answers sequences with every other task."
             )
-        if structure(self.task) != structure(self.eval_task):
+        if structure(self.task) != structure(self.eval_task) and _shapes(self.task) != _shapes(self.eval_task):
             raise ValueError(
-                "A predictor is trained and evaluated on tasks of different structure (lengths, sizes, kinds of "
-                "inputs); only numbers such as probabilities, noise and N may differ."
+                "A predictor is trained and evaluated on sequences of different shapes (lengths, sizes, kinds of "
+                "inputs); only their laws may differ."
             )
         if self.training.steps and 0 in np.diff([0, *(end for _, end in self.phase_ends())]):
             raise ValueError(
@@ -133,3 +165,10 @@ class Member:
             )
         if self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}; it must be a whole number from 0 to 2^32 - 1.")
+
+
+def _shapes(task: Task) -> Any:
+    """Shapes and dtypes of what a predictor sees of a task's sequences, and what it has to answer."""
+    batch = jax.eval_shape(lambda: task.sample(jax.random.key(0), 2))
+    seen = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), (batch.inputs, batch.targets, batch.weights))
+    return seen, batch.num_classes

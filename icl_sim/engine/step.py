@@ -24,6 +24,7 @@ class State:
     Attributes:
       parts: the parameters, divided into the parts that phases train separately.
       moments: Adam's state of every part that gradients move.
+      references: parameters of what the member is compared with; they never change.
       counts: the task's counters, summed over all batches so far.
       loss_sum: sum of the training loss over the steps of the current stretch.
       diverged_at: the first step whose loss was not finite, or -1.
@@ -31,6 +32,7 @@ class State:
 
     parts: Mapping[str, Params]
     moments: Mapping[str, Any]
+    references: Mapping[str, Params]
     counts: Mapping[str, Array]
     loss_sum: Array
     diverged_at: Array
@@ -39,11 +41,12 @@ class State:
 def initial_state(member: Member, shared: Any) -> State:
     """The state before the first update. Trace it (jit): eager initialisation is not bit-equal to compiled."""
     task = member.task.prepare(shared)
-    batch = task.sample(stream(member.seed, "train", 0), member.training.batch_size)
+    batch = task.at(jnp.int32(0)).sample(stream(member.seed, "train", 0), member.training.batch_size)
     parts = split(member.predictor, member.predictor.init(stream(member.seed, "init"), batch))
     return State(
         parts=parts,
         moments={name: _adam(member.training).init(parts[name]) for name in _descending(member.predictor, parts)},
+        references=_references(member, shared),
         counts=jax.tree.map(jnp.zeros_like, dict(task.count(batch))),
         loss_sum=jnp.zeros(()),
         diverged_at=jnp.full((), -1, jnp.int32),
@@ -57,7 +60,7 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
     noise is fused by XLA's CPU compiler into the network's first concatenation, which computes it number by number
     (measured: a twelfth of the whole update).
     """
-    task = member.task.prepare(shared)
+    task = (member.eval_task if phase.on_evaluated else member.task).prepare(shared)
     trained = [name for name in phase.trains or state.parts if name in state.moments]
     adam = _adam(member.training)
 
@@ -66,10 +69,12 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
         outputs = member.predictor.apply(params, batch, record=bool(phase.scores))
         if not phase.scores:
             return jnp.mean(metrics.loss(outputs, batch))
-        return sum((jnp.mean(metrics.log_loss(outputs.record[name], batch)) for name in phase.scores), jnp.zeros(()))
+        scored = (outputs.record[name] for name in phase.scores)
+        losses = (metrics.log_loss(score, batch) if batch.num_classes else score for score in scored)
+        return sum((jnp.mean(loss_B) for loss_B in losses), jnp.zeros(()))
 
     def draw(step: Array) -> Batch:
-        return task.sample(stream(member.seed, "train", step), member.training.batch_size)
+        return task.at(step).sample(stream(member.seed, "train", step), member.training.batch_size)
 
     def descend(step: Array, state: State, batch: Batch) -> tuple[Array, dict[str, Any], dict[str, Any]]:
         """The loss, and the parts and moments after an update."""
@@ -79,6 +84,7 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
         parts, moments = dict(state.parts), dict(state.moments)
         for name in trained:
             direction, moments[name] = adam.update(gradients[name], state.moments[name])
+            direction = _decaying(direction, state.parts[name], member.training.weight_decay)
             parts[name] = jax.tree.map(lambda p, d: p - rate * d, state.parts[name], direction)
         return value, parts, moments
 
@@ -97,6 +103,7 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
         updated = State(
             parts=parts,
             moments=moments,
+            references=state.references,
             counts=jax.tree.map(jnp.add, state.counts, dict(task.count(batch))),
             loss_sum=state.loss_sum + value,
             diverged_at=jnp.where(first_bad, step, state.diverged_at).astype(jnp.int32),
@@ -107,14 +114,40 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
     return state
 
 
+def _references(member: Member, shared: Any) -> dict[str, Params]:
+    """Parameters of the references, fitted by their `init` to sequences of the task that is evaluated."""
+    task = member.eval_task.prepare(shared)
+    fitted = {}
+    for number, name in enumerate(sorted(member.references)):
+        batch = task.sample(stream(member.seed, "references", number, 0), member.evaluation.sequences)
+        fitted[name] = member.references[name].init(stream(member.seed, "references", number, 1), batch)
+    return fitted
+
+
 def _descending(predictor: Predictor, parts: Mapping[str, Params]) -> list[str]:
     """The parts that gradients move."""
-    return [name for name, part in parts.items() if jax.tree.leaves(part) and not predictor.online]
+    if predictor.online or not predictor.phases:
+        return []
+    return [name for name, part in parts.items() if jax.tree.leaves(part)]
 
 
 def _adam(training: Training) -> optax.GradientTransformation:
+    adam = optax.scale_by_adam(training.adam_b1, training.adam_b2, cast(float, training.adam_epsilon))
+    if training.clip_norm is not None:
+        adam = optax.chain(optax.clip_by_global_norm(cast(float, training.clip_norm)), adam)
     # On one vector: a loop on a CPU pays for every leaf it carries (measured: 3 to 4 % of the whole update).
-    return optax.flatten(optax.scale_by_adam(eps=cast(float, training.adam_epsilon)))
+    return optax.flatten(adam)
+
+
+def _decaying(direction: Params, params: Params, decay: Leaf | None) -> Params:
+    """The direction of the update with the decay of kernels added."""
+    if decay is None:
+        return direction
+
+    def decayed(path: Any, d: Array, p: Array) -> Array:
+        return d + decay * p if getattr(path[-1], "key", None) == "kernel" else d
+
+    return jax.tree_util.tree_map_with_path(decayed, direction, params)
 
 
 def is_lost(state: State) -> Array:
@@ -129,7 +162,13 @@ def learning_rate(training: Training, step: Leaf) -> Array:
     warmup = jnp.asarray(training.warmup_steps, jnp.float32)
     rate = training.learning_rate * jnp.minimum(1.0, done / jnp.maximum(warmup, 1.0))
     if training.schedule == "rsqrt":
-        rate *= jnp.minimum(1.0, jnp.sqrt(warmup / done))
+        return rate * jnp.minimum(1.0, jnp.sqrt(warmup / done))
+    # The share of the way from the end of the warm-up to the last update.
+    share = jnp.clip((done - warmup) / jnp.maximum(training.steps - warmup, 1.0), 0.0, 1.0)
+    if training.schedule == "cosine":
+        return rate * 0.5 * (1 + jnp.cos(jnp.pi * share))
+    if training.schedule == "triangle":
+        return rate * (1 - share)
     return rate
 
 

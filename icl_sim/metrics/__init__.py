@@ -11,19 +11,42 @@ from icl_sim.metrics.accuracy import (
     slot_weights,
     squared_error,
 )
+from icl_sim.metrics.barrier import barrier
+from icl_sim.metrics.bootstrap import bootstrap
+from icl_sim.metrics.distance import Distance
+from icl_sim.metrics.implied_weights import ImpliedWeights
+from icl_sim.metrics.linear_probe import linear_probe
 from icl_sim.metrics.preference import context, memory, preference
+from icl_sim.metrics.sensitivity import GradientAlignment, Sensitivity
+from icl_sim.types import Comparison
 
 CLASSIFICATION = {"error": error, "cross_entropy": cross_entropy}
-REGRESSION = {"squared_error": squared_error, "normalized_error": normalized_error}
+REGRESSION = {"squared_error": loss, "normalized_error": normalized_error}
+RESAMPLED = ("normalized_error", "clean_error")  # what a bootstrap over sequences gives bands
+COMPARISONS: dict[str, type[Comparison]] = {
+    "distance": Distance,
+    "sensitivity": Sensitivity,
+    "gradient_alignment": GradientAlignment,
+    "implied_weights": ImpliedWeights,
+}
 
 __all__ = [
     "CLASSIFICATION",
+    "COMPARISONS",
     "REGRESSION",
+    "RESAMPLED",
+    "Distance",
+    "GradientAlignment",
+    "ImpliedWeights",
+    "Sensitivity",
     "answered",
+    "barrier",
+    "bootstrap",
     "clean_error",
     "context",
     "cross_entropy",
     "error",
+    "linear_probe",
     "log_loss",
     "loss",
     "memory",

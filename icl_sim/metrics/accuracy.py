@@ -79,4 +79,4 @@ def _targets(outputs: Outputs, batch: Batch) -> Array:
 
 def _log_loss(log_probs: Array, target: Array, num_classes: int) -> Array:
     # A masked sum, since the gradient of a gather is a scatter, which a CPU does one sequence at a time.
-    return -jnp.sum(jnp.where(target[..., None] == jnp.arange(num_classes), log_probs, 0.0), axis=-1)
+    return -jnp.sum(jnp.where(jax.nn.one_hot(target, num_classes, dtype=bool), log_probs, 0.0), axis=-1)

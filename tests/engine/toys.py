@@ -55,12 +55,12 @@ class Line(Predictor):
 
     def apply(self, params, batch, *, record=False):
         values_BC = params["scale"] * (batch.inputs[:, -1] @ params["kernel"]) + params["bias"][None]
-        return Outputs(values=values_BC if batch.num_classes else values_BC[:, 0])
+        return Outputs(values=values_BC)
 
     def report(self, outputs, batch):
         """First coordinates of queries right of the axis, whose mean tells the sequences; whether class 0 is said."""
         x_B = batch.inputs[:, -1, 0]
-        first_B = jnp.argmax(outputs.values, axis=-1) == 0 if batch.num_classes else outputs.values > 0
+        first_B = jnp.argmax(outputs.values, axis=-1) == 0 if batch.num_classes else outputs.values[:, 0] > 0
         return {"right_of_axis": jnp.where(x_B > 0, x_B, jnp.nan), "says_first": first_B.astype(jnp.float32)}
 
 

@@ -55,9 +55,9 @@ def test_loss_is_of_the_label_seen_even_where_its_law_is_known():
 
 def test_loss_of_real_targets_is_the_squared_error():
     real = batch([[9.0, 1.0], [9.0, -2.0]], num_classes=0)
-    outputs = Outputs(values=jnp.asarray([3.0, -2.5]))
+    outputs = Outputs(values=jnp.asarray([[3.0], [-2.5]]))
     np.testing.assert_array_equal(metrics.loss(outputs, real), [4.0, 0.25])
-    np.testing.assert_array_equal(metrics.squared_error(outputs, real), [4.0, 0.25])
+    np.testing.assert_array_equal(metrics.squared_error(outputs, real), [[4.0], [0.25]])
 
 
 def test_gradient_of_the_loss_is_probability_minus_label():
