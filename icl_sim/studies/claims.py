@@ -30,7 +30,10 @@ Setting = float | int | bool | str
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Value:
-    """A metric of a predictor on an evaluation set, at one point of the sweep."""
+    """A metric of a predictor on an evaluation set, at one point of the sweep.
+
+    `NAME/7` is the metric at the position 7, with 7 examples seen, and `NAME/1-7` its mean over the positions 1 to 7.
+    """
 
     predictor: str
     metric: str
@@ -48,7 +51,7 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Largest:
-    """The largest value along a swept name, for statements that hold at all points in [at_least, at_most].
+    """The largest value along a swept name or "position", for statements about all points in [at_least, at_most].
 
     `ends`: points that a table must have for it to speak of all, usually the first and the last that were published.
     """
@@ -85,6 +88,21 @@ class MinimumAt:
 
 
 @dataclasses.dataclass(frozen=True)
+class Lowest:
+    """How far a value lies below the lowest of others, paired by seed: positive in a seed exactly when it is lowest.
+
+    Lowest(of("spd_ols/1-7"), (of("spd_ridge/1-7"), of("spd_nearest/1-7"))) says which learner a network is nearest to.
+    """
+
+    value: Value
+    others: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        if not self.others:
+            raise ValueError("Lowest needs at least one other value to compare with.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Trend:
     """The least favourable step between neighbours along `over`: the smallest rise, or fall if not `rising`.
 
@@ -99,7 +117,7 @@ class Trend:
 
 @dataclasses.dataclass(frozen=True)
 class Crossing:
-    """The point of `over`, "step" or a swept name, from which on `a` stays below `b`, a value or a number.
+    """The point of `over`, "step", "position" or a swept name, from which on `a` stays below `b`, a value or a number.
 
     Interpolated between neighbours in the logarithm of `over`; inf where `a` is not below `b` at the end, and no
     value where it is below all along. With `summed`, their sums over all steps until there are compared. `ends`: as in
@@ -133,7 +151,7 @@ class Ratio:
     b: Value | Crossing | At
 
 
-Measure = Value | Difference | Largest | Smallest | MinimumAt | Trend | Crossing | At | Ratio
+Measure = Value | Difference | Largest | Smallest | MinimumAt | Lowest | Trend | Crossing | At | Ratio
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +206,8 @@ class Claim:
 
 
 _KINDS = {
-    c.__name__: c for c in (Claim, Value, Difference, Largest, Smallest, MinimumAt, Trend, Crossing, At, Ratio, Range)
+    c.__name__: c
+    for c in (Claim, Value, Difference, Largest, Smallest, MinimumAt, Lowest, Trend, Crossing, At, Ratio, Range)
 }
 
 

@@ -17,17 +17,30 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from icl_sim import predictors, tasks, theory
+from icl_sim import kernels, metrics, predictors, tasks, theory
 from icl_sim.engine.settings import Evaluation, Training
 from icl_sim.names import suggestion
 from icl_sim.studies import fields
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import Sweep
-from icl_sim.types import Predictor, Task
+from icl_sim.types import Comparison, Predictor, Task
 
 TASKS = {**tasks.TASKS, **theory.TASKS}
 PREDICTORS = {**predictors.PREDICTORS, **theory.PREDICTORS}
-REGISTRIES: tuple[Mapping[str, type], ...] = (TASKS, tasks.INPUTS, PREDICTORS, theory.LEARNERS)
+REGISTRIES: tuple[Mapping[str, type], ...] = (
+    TASKS,
+    tasks.INPUTS,
+    tasks.REGRESSION_PARTS,
+    kernels.KERNELS,
+    PREDICTORS,
+    theory.LEARNERS,
+    metrics.COMPARISONS,
+)
+_NAMED: Mapping[str, tuple[Mapping[str, type], type]] = {  # parts of a study that hold settings by name
+    "predictors": (PREDICTORS, Predictor),
+    "references": (PREDICTORS, Predictor),
+    "comparisons": (metrics.COMPARISONS, Comparison),
+}
 _TEXTS = ("name", "description")
 _OMNIGLOT_DIR = "omniglot_dir"  # in a task's config: shorthand for the folder of its Omniglot inputs
 _FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -39,7 +52,7 @@ def encode(study: Study) -> dict[str, Any]:
         "name": study.name,
         "description": study.description,
         "task": encode_setting(study.task),
-        "predictors": {name: encode_setting(predictor) for name, predictor in study.predictors.items()},
+        **{root: {name: encode_setting(part) for name, part in getattr(study, root).items()} for root in _NAMED},
         "training": _encode_fields(study.training),
         "evaluation": _encode_fields(study.evaluation),
         "trained_on": {name: _nested(changes) for name, changes in study.trained_on.items()},
@@ -63,10 +76,11 @@ def decode(plain: Mapping[str, Any]) -> Study:
             raise ValueError(f"The study's {name} is {plain[name]!r}; it must be a list.")
     parts = dict(plain)
     parts["task"] = decode_setting(plain["task"], "task", TASKS, Task)
-    parts["predictors"] = {
-        name: decode_setting(predictor, f"predictors.{name}", PREDICTORS, Predictor)
-        for name, predictor in plain["predictors"].items()
-    }
+    for root, (registry, protocol) in _NAMED.items():
+        parts[root] = {
+            name: decode_setting(part, f"{root}.{name}", registry, protocol)
+            for name, part in plain.get(root, {}).items()
+        }
     for name, kind in (("training", Training), ("evaluation", Evaluation)):
         if name in plain:
             parts[name] = _decode_fields(plain[name], name, kind)

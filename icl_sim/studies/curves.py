@@ -1,7 +1,11 @@
 """From the results table to numbers with intervals: checkpoint selection, and mean and interval over seeds.
 
 The table is in long form: `member, step, predictor, eval_set, metric, value` and one column per swept name, of which
-"seed" is always one. A predictor that trains nothing has rows at step 0 only.
+"seed" is always one. A predictor that trains nothing has rows at step 0 only, and a setting of another predictor is
+null in its rows: it is the same for every value of it.
+
+Where every slot of a sequence is a query, `NAME/k` is the metric NAME at the position k, that is with k examples seen,
+and `NAME_from/k` to `NAME_to/k` its interval over sequences. `NAME/1-7` is the mean over the positions 1 to 7.
 """
 
 from __future__ import annotations
@@ -9,7 +13,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +23,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECORD_COLUMNS = ("member", "step", "predictor", "eval_set", "metric", "value")
+POSITION, QUANTITY = "position", "quantity"
+LIMITS = ("from", "to")
+_ADDED = ("seed", "last_step", POSITION, QUANTITY, *LIMITS)  # columns that nothing sweeps, beside those of the record
+_AT = re.compile(r"(.+)/(\d+)")
+_BETWEEN = re.compile(r"(.+)/(\d+)-(\d+)")
 # Means of -log p below this are rounding: one float32 step of p below 1 costs 6e-8, the loss that a small training set
 # reaches is a handful of those, and its order says nothing.
 RESOLUTION = 1e-6
@@ -29,7 +39,7 @@ RULES = {
 
 def swept_names(table: pd.DataFrame) -> tuple[str, ...]:
     """Names of the sweep's columns without the seed, those with the most values first."""
-    names = [name for name in table.columns if name not in (*RECORD_COLUMNS, "seed", "last_step")]
+    names = [name for name in table.columns if name not in (*RECORD_COLUMNS, *_ADDED)]
     return tuple(sorted(names, key=lambda name: -table[name].nunique()))
 
 
@@ -62,6 +72,12 @@ def select(table: pd.DataFrame, rule: str = "lowest_loss") -> pd.DataFrame:
     return evaluated[evaluated["step"] == evaluated["member"].map(chosen)]
 
 
+def rule_told(table: pd.DataFrame, rule: str = "lowest_loss") -> str:
+    """The rule in words, as it comes out for a table: without a loss on the training set, the last is read."""
+    loss = (table["eval_set"] == "pretraining") & (table["metric"] == "cross_entropy")
+    return RULES[rule if loss.any() else "last"]
+
+
 def with_last_step(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with the last step of each member as `last_step`."""
     return rows.assign(last_step=rows["member"].map(rows.groupby("member")["step"].max()))
@@ -85,10 +101,12 @@ def crossing(x: np.ndarray, gap: np.ndarray) -> float:
 
 
 def matches(column: pd.Series, value: Any) -> np.ndarray:
-    """Where a column holds a value; numbers may differ by rounding."""
+    """Where a column holds a value, or null: that row is the same for every value. Numbers may differ by rounding."""
     if isinstance(value, int | float) and column.dtype.kind in "biuf":
-        return np.isclose(column.to_numpy(float), float(value), rtol=1e-9, atol=1e-12)
-    return (column == value).to_numpy(bool)
+        same = np.isclose(column.to_numpy(float), float(value), rtol=1e-9, atol=1e-12)
+    else:
+        same = (column == value).to_numpy(bool)
+    return same | column.isna().to_numpy(bool)
 
 
 def where(table: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
@@ -98,13 +116,64 @@ def where(table: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
     return table
 
 
+def parts(metric: str) -> tuple[str, ...]:
+    """The metrics whose mean a metric is: those at the positions 1 to 7 for `NAME/1-7`, itself for any other."""
+    between = _BETWEEN.fullmatch(metric)
+    if not between:
+        return (metric,)
+    name, first, last = between[1], int(between[2]), int(between[3])
+    return tuple(f"{name}/{k}" for k in range(first, last + 1))
+
+
+def names_at(metrics: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """NAME and k of those of the metrics that are called `NAME/k`."""
+    found = {metric: _AT.fullmatch(metric) for metric in metrics}
+    return {metric: (at[1], int(at[2])) for metric, at in found.items() if at}
+
+
 def pick(table: pd.DataFrame, quantities: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """The rows of these (metric, evaluation set)."""
-    table = table[table["metric"].isin([metric for metric, _ in quantities])]
-    wanted = np.zeros(len(table), bool)
-    for metric, eval_set in quantities:
-        wanted |= ((table["metric"] == metric) & (table["eval_set"] == eval_set)).to_numpy(bool)
-    return table[wanted]
+    """The rows of these (metric, evaluation set); of a metric over several positions, their mean."""
+    import pandas as pd
+
+    plain = [(metric, eval_set) for metric, eval_set in quantities if parts(metric) == (metric,)]
+    rows = table[table["metric"].isin([metric for metric, _ in plain])]
+    wanted = np.zeros(len(rows), bool)
+    for metric, eval_set in plain:
+        wanted |= ((rows["metric"] == metric) & (rows["eval_set"] == eval_set)).to_numpy(bool)
+    means = [_mean(table, *pair) for pair in dict.fromkeys(quantities) if pair not in plain]
+    return pd.concat([rows[wanted], *means]) if means else rows[wanted]
+
+
+def _mean(table: pd.DataFrame, metric: str, eval_set: str) -> pd.DataFrame:
+    """One row per member and step that has all positions of the metric: their mean."""
+    names = parts(metric)
+    rows = table[table["metric"].isin(names) & (table["eval_set"] == eval_set)]
+    groups = rows.groupby(["member", "step"])["value"]
+    complete, finite = (groups.transform(what) == len(names) for what in ("size", "count"))
+    rows = rows.assign(value=groups.transform("mean").where(finite))  # one that diverged has no mean
+    return rows[complete & (rows["metric"] == names[0])].assign(metric=metric)
+
+
+def by_position(table: pd.DataFrame, quantities: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """The rows `NAME/k` of these (NAME, evaluation set), as rows of NAME with k in the column `position`.
+
+    Where the table has intervals over sequences, they are in the columns `from` and `to`.
+    """
+    at = names_at(table["metric"].unique())
+    key = ["member", "step", "eval_set", "metric", POSITION]
+
+    def of(end: str) -> pd.DataFrame:
+        wanted = {f"{name}{end}": name for name, _ in quantities}
+        rows = table[table["metric"].isin([metric for metric, (name, _) in at.items() if name in wanted])]
+        place = rows["metric"].map({metric: k for metric, (_, k) in at.items()}).astype(int)
+        name = rows["metric"].map({metric: wanted[name] for metric, (name, _) in at.items() if name in wanted})
+        return pick(rows.assign(**{"metric": name, POSITION: place}), quantities)
+
+    rows = of("")
+    for end in LIMITS:
+        if not (limit := of(f"_{end}")).empty:
+            rows = rows.merge(limit[[*key, "value"]].rename(columns={"value": end}), on=key, how="left")
+    return rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,10 +251,18 @@ class Curve:
 
 
 def curve(rows: pd.DataFrame, x: str) -> Curve:
-    """`summarize` over seeds of all rows at each x, a column of the table such as "step" or a swept name."""
-    points = rows.groupby(x)["value"].agg(["mean", "std", "count"])
+    """`summarize` over seeds of all rows at each x, a column of the table such as "step" or a swept name.
+
+    Where there is one seed, the interval is that over its sequences, if the rows have one (`by_position`).
+    """
+    groups = rows.groupby(x)
+    points = groups["value"].agg(["mean", "std", "count"])
     seeds = points["count"].to_numpy()
     t = {n: student_t(0.95, n - 1) if n > 1 else math.nan for n in set(seeds.tolist())}
     mean, sem = points["mean"].to_numpy(), points["std"].to_numpy() / np.sqrt(np.maximum(seeds, 1))
     half = np.array([t[n] for n in seeds.tolist()]) * sem
-    return Curve(tuple(points.index.tolist()), mean, sem, mean - half, mean + half, seeds)
+    low, high = mean - half, mean + half
+    if set(LIMITS) <= set(rows):
+        limits = groups[list(LIMITS)].mean()
+        low, high = (np.where(seeds == 1, limits[end], own) for end, own in zip(LIMITS, (low, high), strict=True))
+    return Curve(tuple(points.index.tolist()), mean, sem, low, high, seeds)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from icl_sim.studies import curves, figures, measures
-from icl_sim.studies.figures import PREDICTOR, STEP, Heat, Lines, Quantity, Spec
+from icl_sim.studies.claims import Crossing
+from icl_sim.studies.figures import POSITION, PREDICTOR, QUANTITY, STEP, Closest, Heat, Lines, Quantity, Spec
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Locator
 
 INK, FAINT = "#22262b", "#8a9099"
+_MOST_LINES = 7  # of steps or positions; of more, evenly spaced ones are drawn
+_DECADES = 6  # that a logarithmic axis spans at most: below that is rounding
 TITLE = {"x": 0.012, "ha": "left", "fontsize": 12, "fontweight": "bold"}
 STYLE = {
     "font.family": "sans-serif",
@@ -55,16 +60,20 @@ def draw(spec: Spec, table: pd.DataFrame, rule: str = "lowest_loss") -> Figure:
     """One figure of a resolved specification (`figures.resolve`)."""
     import matplotlib
 
-    over_steps = STEP in ((spec.x, spec.y) if isinstance(spec, Heat) else (spec.x,))
+    over_steps = STEP in figures.axes_of(spec)
     if over_steps:
         evaluated = curves.with_last_step(table[table["eval_set"] != "training"])
     else:
         evaluated = curves.select(table, rule)
     rows = evaluated[evaluated["predictor"].isin(spec.predictors)] if spec.predictors else evaluated
-    rows = curves.where(rows, spec.where)
+    rows = figures.rows_of(spec, curves.where(rows, spec.where))
     with matplotlib.rc_context(STYLE):
-        figure = _heat(spec, rows) if isinstance(spec, Heat) else _lines(spec, rows, evaluated)
-        _small_print(figure, spec, rows, None if over_steps else rule)
+        if isinstance(spec, Closest):
+            figure = _closest(spec, rows)
+        else:
+            figure = _heat(spec, rows) if isinstance(spec, Heat) else _lines(spec, rows, evaluated)
+        told = "every checkpoint as it was" if over_steps else curves.rule_told(table, rule)
+        _small_print(figure, spec, rows, told)
     return figure
 
 
@@ -87,22 +96,36 @@ def _canvas(rows: int, columns: int, width: float, height: float, title: str, **
     figure = Figure(
         figsize=(width * columns + 1.6, height * rows + 0.9), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     )
-    figure.suptitle(title, **TITLE)
+    _head(figure, title)
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
 
 
-def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str | None) -> None:
-    seeds = rows.groupby([n for n in ("predictor", *curves.swept_names(rows)) if n in rows])["seed"].nunique()
+def _head(figure: Figure, title: str) -> None:
+    lines = textwrap.wrap(title, int(9.5 * figure.get_figwidth()))
+    figure.suptitle("\n".join(lines), **TITLE)
+
+
+def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str) -> None:
+    names = [n for n in ("predictor", *curves.swept_names(rows)) if n in rows]
+    seeds = rows.groupby(names, dropna=False)["seed"].nunique()
     few, many = (int(seeds.min()), int(seeds.max())) if len(seeds) else (0, 0)
     count = f"{many} seed" + ("s" if many != 1 else "") if few == many else f"{few} to {many} seeds"
     steps = int(rows["last_step"].max()) if len(rows) else 0
     what = "Mean" if isinstance(spec, Heat) or many < 2 else "Mean and 95 % t-interval"
     parts = [f"{what} over {count}, {steps:,} steps" if steps else f"{what} over {count}; nothing is trained"]
-    parts += [curves.RULES[rule] if rule else "every checkpoint as it was"] if steps else []
+    if few == 1 and "from" in rows and isinstance(spec, Lines):
+        parts += [f"{'bands' if many == 1 else 'of one seed'}: 90 % bootstrap interval over its sequences"]
+    parts += [rule] if steps else []
     parts += [f"{figures.symbol(name)} = {figures.number(value)}" for name, value in spec.where.items()]
-    if not (isinstance(spec, Lines) and spec.lines == PREDICTOR):
+    if not (isinstance(spec, Lines) and PREDICTOR in (spec.lines, spec.columns)):
         parts += [", ".join(spec.predictors)]
-    figure.supxlabel("; ".join(parts) + ".", x=0.012, ha="left", fontsize=6.8, color="#6b7178")
+    if isinstance(spec, Closest):
+        parts += ["the paler, the closer comes the second lowest"]
+    text = parts[0]
+    for part in parts[1:]:  # lines that fit the width, broken between parts
+        room = 19 * figure.get_figwidth() - len(text.rpartition("\n")[2])
+        text += (";\n" if len(part) + 3 > room else "; ") + part
+    figure.supxlabel(f"{text}.", x=0.012, ha="left", fontsize=6.8, color="#6b7178")
 
 
 # ---------------------------------------------------------------------------------------------- axes
@@ -113,10 +136,12 @@ class Scale:
 
     def __init__(self, name: str, values: Sequence[Any]):
         self.name = name
-        values = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+        present = {value for value in values if value == value and value is not None}
+        values = sorted(present, key=lambda value: (isinstance(value, str), value))
         numeric = all(not isinstance(v, str) and math.isfinite(v) for v in values)
         positive = [v for v in values if not isinstance(v, str) and v > 0]
-        self.log = numeric and len(positive) > 1 and (name == STEP or positive[-1] / positive[0] >= 20)
+        wide = name == STEP or name != POSITION and len(positive) > 1 and positive[-1] / positive[0] >= 20
+        self.log = numeric and len(positive) > 1 and wide
         # Step 0 is before training: it has no place on a log axis and says nothing.
         self.values = positive if self.log else values
         self.log = self.log and (name == STEP or len(positive) == len(values))
@@ -143,8 +168,16 @@ class Scale:
         elif self.values and (self.log or self.ranked or len(self.values) <= most):
             ticks = self.values[:: math.ceil(len(self.values) / most)]
         else:
+            if self.name == POSITION:
+                axis.set_major_locator(_whole_numbers(most))
             return
         axis.set_ticks([self.at(tick) for tick in ticks], [figures.number(tick) for tick in ticks])
+
+
+def _whole_numbers(most: int) -> Locator:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(most, steps=[1, 2, 5, 10], integer=True)
 
 
 def _bounds(rows: pd.DataFrame) -> tuple[float, float] | None:
@@ -159,39 +192,40 @@ def _bounds(rows: pd.DataFrame) -> tuple[float, float] | None:
 
 
 def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
-    rows = curves.pick(rows, [(q.metric, q.eval_set) for q in spec.quantities])
-    values = sorted(rows[spec.columns].unique()) if spec.columns else [None]
-    panels = [[(q, value) for value in values] for q in spec.quantities]
-    if spec.columns is None and len(spec.quantities) > 1:  # a square of panels rather than a tower
+    values = _values(rows, spec.columns) if spec.columns else [None]
+    together = spec.lines == QUANTITY
+    shown: Sequence[Quantity | None] = [None] if together else spec.quantities  # None: all of them
+    panels = [[(q, value) for value in values] for q in shown]
+    if spec.columns is None and len(shown) > 1:  # a square of panels rather than a tower
         flat = [row[0] for row in panels]
         panels = [flat[i : i + 2] for i in range(0, len(flat), 2)]
-    wrapped = len(spec.quantities) == 1 and len(values) > 4
+    wrapped = len(shown) == 1 and len(values) > 4
     if wrapped:
         panels = [panels[0][i : i + 4] for i in range(0, len(values), 4)]
     columns = max(len(row) for row in panels)
-    width = {1: 4.2, 2: 3.3}.get(columns, 2.4)
-    figure, grid = _canvas(len(panels), columns, width, 2.1, spec.title, sharex=True, sharey="row")
+    width, height = {1: 4.2, 2: 3.3}.get(columns, 2.4), 2.1 if len(panels) * columns > 1 else 2.7
+    figure, grid = _canvas(len(panels), columns, width, height, spec.title, sharex=True, sharey="row")
     scale = Scale(spec.x, rows[spec.x].tolist())
-    named = list(rows[spec.lines].unique()) if spec.lines == PREDICTOR else sorted(rows[spec.lines].unique())
-    paint = figures.colors(named) if spec.lines == PREDICTOR else _ramp(named)
+    named, label, paint = _named(spec, rows)
 
-    def shown(quantity: Quantity, value: Any) -> pd.DataFrame:
-        here = rows[(rows["eval_set"] == quantity.eval_set) & (rows["metric"] == quantity.metric)]
+    def seen(quantity: Quantity | None, value: Any) -> pd.DataFrame:
+        here = rows if quantity is None else rows[rows[QUANTITY] == spec.quantities.index(quantity)]
         return curves.where(here, {spec.columns: value}) if spec.columns else here
 
     for i, row in enumerate(panels):
-        found = [None if spec.log_y else _bounds(shown(quantity, value)) for quantity, value in row]
+        found = [None if spec.log_y else _bounds(seen(quantity, value)) for quantity, value in row]
         limits = None if None in found else (min(low for low, _ in found), 1.0)  # type: ignore[misc]
         for j, (quantity, value) in enumerate(row):
-            axes, here = grid[i, j], shown(quantity, value)
+            axes, here = grid[i, j], seen(quantity, value)
             axes.set_yscale("log" if spec.log_y else "linear")
             ends = [_line(axes, here[here[spec.lines] == name], spec.x, scale, paint[name]) for name in named]
-            if limits is not None:
-                margin = 0.04 * (limits[1] - limits[0])
-                axes.set_ylim(limits[0] - margin, limits[1] + margin)
+            _limit(axes, spec, limits)
             if j == len(row) - 1:
-                label = str if spec.lines == PREDICTOR else figures.number
-                _label_ends(axes, [(end, label(n), paint[n]) for end, n in zip(ends, named, strict=True)])
+                _label_ends(
+                    axes,
+                    [(end, label(n), paint[n]) for end, n in zip(ends, named, strict=True)],
+                    alone=j == columns - 1,
+                )
             _title(axes, quantity, spec.columns, value, 0 if wrapped else i, j)
             _mark(axes, spec, quantity, value, evaluated, scale)
             scale.dress(axes, most=5 if columns > 2 else 8)
@@ -199,18 +233,49 @@ def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
                 axes.set_xlabel(figures.axis_label(spec.x))
     for axes in grid.ravel()[sum(map(len, panels)) :]:
         axes.set_visible(False)
-    if spec.lines != PREDICTOR:
-        figure.suptitle(f"{spec.title}, by {figures.axis_label(spec.lines)}", **TITLE)
+    if spec.lines not in (PREDICTOR, QUANTITY):
+        _head(figure, f"{spec.title}, by {figures.axis_label(spec.lines)}")
     return figure
 
 
-def _title(axes: Axes, quantity: Quantity, columns: str | None, value: Any, i: int, j: int) -> None:
+def _values(rows: pd.DataFrame, column: str) -> list[Any]:
+    """The values of a column in order, of words such as predictors in that of the table."""
+    values = list(rows[column].dropna().unique())
+    return values if column == PREDICTOR else sorted(values)
+
+
+def _named(spec: Lines, rows: pd.DataFrame) -> tuple[list[Any], Callable[[Any], str], dict[Any, Any]]:
+    """What has a line, how it is called, and its colour."""
+    named = _values(rows, spec.lines)
+    if spec.lines == PREDICTOR:
+        return named, str, figures.colors(named)
+    if spec.lines == QUANTITY:
+        paint = dict(enumerate(figures.quantity_colors(spec.quantities)))
+        return named, lambda i: spec.quantities[i].text, paint
+    if spec.lines in (STEP, POSITION) and len(named) > _MOST_LINES:
+        ranks = np.linspace(0, len(named) - 1, _MOST_LINES).round().astype(int)
+        named = [named[rank] for rank in ranks]
+    return named, figures.number, _ramp(named)
+
+
+def _limit(axes: Axes, spec: Lines, limits: tuple[float, float] | None) -> None:
+    """Sets the ends of the y axis: those of the figure, else these, else what fits."""
+    if spec.limits or limits is not None:
+        low, high = spec.limits or limits  # type: ignore[misc]
+        margin = 0.0 if spec.log_y else 0.04 * (high - low)
+        axes.set_ylim(low - margin, high + margin if not spec.limits else high)
+    elif spec.log_y:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, high / 10**_DECADES), high)
+
+
+def _title(axes: Axes, quantity: Quantity | None, columns: str | None, value: Any, i: int, j: int) -> None:
     if columns is None:
-        axes.set_title(quantity.text)
+        axes.set_title(quantity.text if quantity else "")
         return
     if i == 0:
-        axes.set_title(f"{figures.symbol(columns)} = {figures.number(value)}")
-    if j == 0:
+        axes.set_title(value if columns == PREDICTOR else f"{figures.symbol(columns)} = {figures.number(value)}")
+    if j == 0 and quantity:
         axes.set_ylabel(quantity.text.replace(", ", "\n"))
 
 
@@ -218,8 +283,9 @@ def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: Scale, color: Any) -> f
     """Draws one curve with its band and returns where it ends, NaN if there is nothing to draw."""
     if rows.empty:
         return math.nan
+    rows = rows.fillna({x: 0})  # null: what x sets is another predictor's
     curve = curves.curve(rows, x)
-    if x == STEP and curve.x == (0,) and scale.log:  # nothing was trained: the same all along
+    if curve.x == (0,) and 0 not in scale.values and len(scale.values) > 1:  # nothing moves it: the same all along
         axes.axhline(curve.mean[0], color=color, linestyle=(0, (4, 2)), linewidth=1.2)
         return curve.mean[0]
     keep = [i for i, point in enumerate(curve.x) if point in scale.values]
@@ -240,10 +306,16 @@ def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: Scale, color: Any) -> f
     return finite[-1] if len(finite) else math.nan
 
 
-def _mark(axes: Axes, spec: Lines, quantity: Quantity, value: Any, evaluated: pd.DataFrame, scale: Scale) -> None:
+def _mark(
+    axes: Axes, spec: Lines, quantity: Quantity | None, value: Any, evaluated: pd.DataFrame, scale: Scale
+) -> None:
     """The marks of one panel; one whose curves never cross, or which the run does not have, is left out."""
     panel = {**spec.where, **({spec.columns: value} if spec.columns else {})}
-    for number, mark in enumerate(mark for mark in spec.marks if mark.metric in ("", quantity.metric)):
+    metrics = ("", *(q.metric for q in ([quantity] if quantity else spec.quantities)))
+    for number, mark in enumerate(mark for mark in spec.marks if mark.metric in metrics):
+        if not isinstance(mark.crossing, Crossing):
+            _vertical(axes, scale.between(float(mark.crossing)), mark.label, number)
+            continue
         try:
             found = measures.read(measures.pinned(mark.crossing, panel), evaluated, evaluated, {}).per_seed
         except measures.Unanswerable:
@@ -252,14 +324,21 @@ def _mark(axes: Axes, spec: Lines, quantity: Quantity, value: Any, evaluated: pd
         if found.empty:
             continue
         label = mark.label if len(found) == seeds else f"{mark.label} ({len(found)} of {seeds} seeds)"
-        at = scale.between(float(np.exp(np.log(found).mean())))
-        axes.axvline(at, color=INK, linestyle=((0, (2, 2)), (0, (5, 2)))[number % 2], linewidth=1.0)
-        where = {"xytext": (3, -2 - 9 * number), "textcoords": "offset points", "va": "top", "fontsize": 6.8}
-        axes.annotate(label, (at, 1), xycoords=axes.get_xaxis_transform(), color=INK, **where)
+        _vertical(axes, scale.between(float(np.exp(np.log(found).mean()))), label, number)
 
 
-def _label_ends(axes: Axes, ends: list[tuple[float, str, Any]], gap: float = 0.085) -> None:
-    """Names the curves at their right ends; names that would overlap are pushed apart and led back by a thin line."""
+def _vertical(axes: Axes, at: float, label: str, number: int) -> None:
+    axes.axvline(at, color=INK, linestyle=((0, (2, 2)), (0, (5, 2)))[number % 2], linewidth=1.0)
+    where = {"xytext": (3, -2 - 9 * number), "textcoords": "offset points", "va": "top", "fontsize": 6.8}
+    axes.annotate(label, (at, 1), xycoords=axes.get_xaxis_transform(), color=INK, **where)
+
+
+def _label_ends(axes: Axes, ends: list[tuple[float, str, Any]], alone: bool, gap: float = 0.085) -> None:
+    """Names the curves at their right ends; names that would overlap are pushed apart and led back by a thin line.
+
+    Args:
+      alone: whether the names need room of their own, which an empty panel to the right gives otherwise.
+    """
     ends = sorted((end for end in ends if not math.isnan(end[0])), key=lambda end: end[0])
     if not ends:
         return
@@ -278,7 +357,7 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, Any]], gap: float = 0.0
     for (_, name, color), y_end, y_text in zip(ends, wanted, placed, strict=True):
         outside = {"transform": axes.transAxes, "color": color, "clip_on": False}
         axes.plot([1.01, 1.05], [y_end, y_text], linewidth=0.6, **outside)
-        axes.text(1.06, y_text, name, fontsize=7.6, va="center", **outside)
+        axes.text(1.06, y_text, name, fontsize=7.6, va="center", **outside).set_in_layout(alone)
 
 
 def _ramp(names: Sequence[Any]) -> dict[Any, Any]:
@@ -291,46 +370,105 @@ def _ramp(names: Sequence[Any]) -> dict[Any, Any]:
 # ---------------------------------------------------------------------------------------------- heat maps
 
 
+_BALANCES = ("gate", "preference", "icl", "iwl")  # what begins like this goes from context to memory
+
+
 def _heat(spec: Heat, rows: pd.DataFrame) -> Figure:
     from matplotlib.colors import LinearSegmentedColormap
 
     x, y = (Scale(name, rows[name].tolist()) for name in (spec.x, spec.y))
     columns = 2 if len(spec.quantities) > 1 else 1
-    height = 1.0 + 0.22 * len(y.values)
     figure, grid = _canvas(
-        math.ceil(len(spec.quantities) / columns), columns, 3.4, height, spec.title, sharex=True, sharey=True
+        math.ceil(len(spec.quantities) / columns), columns, *_size(x, y), spec.title, sharex=True, sharey=True
     )
     # Blue is in-context, vermilion in-weight, white the balance.
     balance = LinearSegmentedColormap.from_list("balance", ["#0072B2", "#f7f7f7", "#D55E00"])
-    bounded = _bounds(rows[rows["metric"].isin([q.metric for q in spec.quantities])]) == (0, 1)
-    style = {"cmap": balance, "vmin": 0, "vmax": 1} if bounded else {"cmap": "viridis"}
+    bounded = _bounds(rows) == (0, 1)
+    opposed = bounded and all(q.metric.partition("_")[0] in _BALANCES for q in spec.quantities)
+    finite = rows["value"][np.isfinite(rows["value"])]
+    ends = (0.0, 1.0) if bounded else (finite.min(), finite.max())
+    style = {"cmap": balance if opposed else "viridis", "vmin": ends[0], "vmax": ends[1]}
     mesh: Any = None
-    for axes, quantity in zip(grid.ravel(), spec.quantities, strict=False):
-        here = rows[(rows["eval_set"] == quantity.eval_set) & (rows["metric"] == quantity.metric)]
-        means = here.groupby([spec.y, spec.x])["value"].mean().unstack()
-        means = means.reindex(index=y.values, columns=x.values)
-        mesh = axes.pcolormesh(means.to_numpy(), edgecolors="white", linewidth=0.8, **style)
-        if means.size <= 120:
-            for (i, j), value in np.ndenumerate(means.to_numpy()):
-                if not math.isnan(value):
-                    dark = bounded and abs(value - 0.5) > 0.3
-                    ink = "white" if dark else INK
-                    text = f"{value:.2f}".removeprefix("0") if bounded else f"{value:.2g}"
-                    axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=6.5, color=ink)
-        for axis, scale in ((axes.xaxis, x), (axes.yaxis, y)):
-            every = math.ceil(len(scale.values) / 10)
-            ticks = range(0, len(scale.values), every)
-            axis.set_ticks([i + 0.5 for i in ticks], [figures.number(scale.values[i]) for i in ticks])
+    for i, (axes, quantity) in enumerate(zip(grid.ravel(), spec.quantities, strict=False)):
+        means = _means(rows[rows[QUANTITY] == i], spec, x, y)
+        mesh = axes.pcolormesh(means, edgecolors="white", linewidth=0.8, **style)
+        _cells(axes, means, mesh.to_rgba(means), bounded)
+        _ticks(axes, x, y)
         axes.set_title(quantity.text)
+    _dress(grid, spec, len(spec.quantities))
+    bar = figure.colorbar(mesh, ax=grid, shrink=0.6, pad=0.02, aspect=25)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _closest(spec: Closest, rows: pd.DataFrame) -> Figure:
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Patch
+
+    x, y = (Scale(name, rows[name].tolist()) for name in (spec.x, spec.y))
+    width, height = _size(x, y)
+    figure, grid = _canvas(1, 1, width + 1.2, height + 0.3, spec.title)
+    means = np.stack([_means(rows[rows[QUANTITY] == i], spec, x, y) for i in range(len(spec.quantities))])
+    filled = np.where(np.isnan(means), math.inf, means)
+    lowest, *others = np.sort(filled, axis=0)
+    winner = np.where(np.isfinite(lowest), filled.argmin(axis=0), -1)
+    paint = np.array([(1.0, 1.0, 1.0), *map(to_rgb, figures.quantity_colors(spec.quantities))])
+    # Full where the next is at least twice as far, pale where it is as near.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        lead = np.nan_to_num((2 * (1 - lowest / others[0])).clip(0, 1), nan=0.0) if others else np.ones_like(lowest)
+    share = (0.35 + 0.65 * lead)[..., None]
+    color = share * paint[winner + 1] + (1 - share)
+    (axes,) = grid.ravel()
+    axes.pcolormesh(color, edgecolors="white", linewidth=0.8)
+    _cells(axes, np.where(winner < 0, math.nan, lowest), color, False)
+    _ticks(axes, x, y)
+    _dress(grid, spec, 1)
+    patches = [
+        Patch(color=paint[i + 1], label=quantity.text)
+        for i, quantity in enumerate(spec.quantities)
+        if (winner == i).any()
+    ]
+    axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, title="nearest to")
+    return figure
+
+
+def _size(x: Scale, y: Scale) -> tuple[float, float]:
+    return min(max(3.4, 0.5 + 0.3 * len(x.values)), 6.4), min(1.0 + 0.22 * len(y.values), 6.4)
+
+
+def _means(rows: pd.DataFrame, spec: Heat, x: Scale, y: Scale) -> np.ndarray:
+    """Seed means over y and x; NaN where there are none."""
+    means = rows.groupby([spec.y, spec.x])["value"].mean().unstack()
+    return means.reindex(index=y.values, columns=x.values).to_numpy(float)
+
+
+def _cells(axes: Axes, values: np.ndarray, colors: np.ndarray, bounded: bool) -> None:
+    """Writes the values into cells of these colours, where there is room for them."""
+    if values.size > 120 or values.shape[1] > 16:
+        return
+    for (i, j), value in np.ndenumerate(values):
+        if math.isfinite(value):
+            light = np.dot(colors[i, j][:3], (0.299, 0.587, 0.114)) > 0.55
+            text = f"{value:.2f}".removeprefix("0") if bounded else f"{value:.2g}"
+            place = {"ha": "center", "va": "center", "fontsize": 6.5}
+            axes.text(j + 0.5, i + 0.5, text, color=INK if light else "white", **place)
+
+
+def _ticks(axes: Axes, x: Scale, y: Scale) -> None:
+    for axis, scale in ((axes.xaxis, x), (axes.yaxis, y)):
+        every = math.ceil(len(scale.values) / 10)
+        ticks = range(0, len(scale.values), every)
+        axis.set_ticks([i + 0.5 for i in ticks], [figures.number(scale.values[i]) for i in ticks])
+
+
+def _dress(grid: Any, spec: Heat, panels: int) -> None:
+    for axes in grid.ravel():
         axes.grid(False)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-    for axes in grid.ravel()[len(spec.quantities) :]:
+    for axes in grid.ravel()[panels:]:
         axes.set_visible(False)
     for axes in grid[-1]:
         axes.set_xlabel(figures.axis_label(spec.x))
     for axes in grid[:, 0]:
         axes.set_ylabel(figures.axis_label(spec.y))
-    bar = figure.colorbar(mesh, ax=grid, shrink=0.6, pad=0.02, aspect=25)
-    bar.outline.set_visible(False)
-    return figure

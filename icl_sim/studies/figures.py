@@ -20,13 +20,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 AUTO = "auto"
-STEP = "step"
-PREDICTOR = "predictor"
+STEP, PREDICTOR = "step", "predictor"
+POSITION, QUANTITY = curves.POSITION, curves.QUANTITY
+_OWN = {  # what axes can be beside swept names
+    "x": (STEP, POSITION),
+    "y": (STEP, POSITION),
+    "lines": (PREDICTOR, QUANTITY, STEP, POSITION),
+    "columns": (None, PREDICTOR),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantity:
-    """What one panel shows."""
+    """What one panel shows, or one line where `lines` is "quantity".
+
+    `*` stands for anything, for what a study names itself: Quantity("spd_*", "default", "*") is every reference that it
+    compares with, Quantity("normalized_error", "*", "*") every evaluation set. In the label it is what it stands for.
+    A metric `NAME/7` is the one at the position 7, `NAME/1-7` its mean over the positions 1 to 7.
+    """
 
     metric: str
     eval_set: str = "summary"
@@ -46,17 +57,17 @@ def _check_name(name: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """A vertical line where one curve falls below another, in the panels that show a metric.
+    """A vertical line at a number or where one curve falls below another, in the panels that show a metric.
 
-    It stands at the geometric mean over the seeds in which it does, and says so where these are not all.
+    The latter stands at the geometric mean over the seeds in which it does, and says so where these are not all.
 
     Attributes:
-      crossing: on the figure's x axis.
+      crossing: on the figure's x axis, or a number on it.
       label: beside the line.
       metric: whose panels; empty means all.
     """
 
-    crossing: Crossing
+    crossing: Crossing | float
     label: str
     metric: str = ""
 
@@ -65,17 +76,23 @@ class Mark:
 class Lines:
     """Curves with seed bands: a row per quantity, a column per value of `columns`, a line per value of `lines`.
 
+    Where there is one seed, bands over positions are intervals over sequences, if the table has them.
+
     Attributes:
       name: of the files.
       title: above the figure.
       quantities: empty means the headline numbers of the table.
-      x: "step", or a swept name; "auto": the swept name with the most values, or "step" if nothing is swept.
-      columns: a swept name or None; "auto": the next swept name, if there is one.
-      lines: "predictor" or a swept name; "auto": the swept name with the most values, or "predictor".
-      predictors: those to show; empty means all, or the first trained one if `lines` is a swept name.
+      x: "step", "position" (examples seen: the rows `NAME/k` of a quantity) or a swept name; "auto": the swept name
+        with the most values, or "step" if nothing is swept.
+      columns: a swept name, "predictor" or None; "auto": the next swept name, if there is one.
+      lines: "predictor", "quantity" (all in one panel), "step", "position" or a swept name; "auto": the swept name with
+        the most values, or "predictor".
+      predictors: those to show; empty means all, or the first trained one if neither `lines` nor `columns` is
+        "predictor".
       where: values of swept names that the figure does not show; those not given stay at their middle value.
-      marks: where curves cross.
+      marks: vertical lines, such as where curves cross.
       log_y: a logarithmic y axis, which leaves out zeros.
+      limits: the lower and the upper end of all y axes; empty for what fits.
     """
 
     name: str
@@ -88,14 +105,17 @@ class Lines:
     where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
     log_y: bool = False
+    limits: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        if self.limits and not (len(self.limits) == 2 and self.limits[0] < self.limits[1]):
+            raise ValueError(f"The figure {self.name!r} has limits = {self.limits}; they must be two rising numbers.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Heat:
-    """Seed means as colour: a panel per quantity over `x` and `y`, each a swept name or "step".
+    """Seed means as colour: a panel per quantity over `x` and `y`, each a swept name, "step" or "position".
 
     Attributes:
       y: "auto" is the swept name with the most values after x, or "step".
@@ -114,8 +134,15 @@ class Heat:
         _check_name(self.name)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Closest(Heat):
+    """Which of the quantities has the lowest seed mean, as colour, over `x` and `y`: the learner that a network is
+    nearest to, where each quantity is the distance to one. Each cell says the value, and is the paler the closer the
+    next one comes."""
+
+
 Spec = Lines | Heat
-_KINDS = {c.__name__: c for c in (Quantity, Lines, Heat, Mark, Crossing, Value)}
+_KINDS = {c.__name__: c for c in (Quantity, Lines, Heat, Closest, Mark, Crossing, Value)}
 
 
 def to_json(specs: Iterable[Spec]) -> list[dict[str, Any]]:
@@ -127,7 +154,7 @@ def from_json(plain: Sequence[Any]) -> tuple[Spec, ...]:
     """Undoes `to_json`. Raises ValueError for anything else."""
     specs = records.decode(plain, _KINDS)
     if not isinstance(specs, tuple) or not all(isinstance(spec, Spec) for spec in specs):
-        raise ValueError("Figures must be a list of records of kind Lines or Heat.")
+        raise ValueError("Figures must be a list of records of kind Lines or Heat (or Closest).")
     return specs
 
 
@@ -149,6 +176,8 @@ _GATE = (
     Quantity("gate_mean", "eval-irrelevant-high_prob", "Gate, irrelevant context, common classes"),
     Quantity("gate_mean", "eval-irrelevant-low_prob", "Gate, irrelevant context, rare classes"),
 )
+_ERROR = (Quantity("normalized_error", "default", "Normalized squared error"),)
+_ERROR_LIMITS = (0.0, 1.25)  # 1 is the error of answering 0; few learners are worse, and those much worse
 PRESETS: Mapping[str, tuple[Spec, ...]] = {
     "class_mixture": (
         Lines(name="errors", title="In-context and in-weight error", quantities=_ERRORS),
@@ -157,7 +186,61 @@ PRESETS: Mapping[str, tuple[Spec, ...]] = {
         Lines(name="gate_curves", title="Gate: weight of the in-weight part g", quantities=_GATE),
         Heat(name="gate", title="Gate, as a map", quantities=_GATE),
         Heat(name="gate_steps", title="Gate while training", quantities=_GATE, y=STEP),
-    )
+    ),
+    "regression": (
+        Lines(
+            name="positions",
+            title="Error over examples in context",
+            quantities=_ERROR,
+            x=POSITION,
+            limits=_ERROR_LIMITS,
+        ),
+        Lines(name="errors", title="Error", quantities=_ERROR),
+        Lines(name="steps", title="Error while training", quantities=_ERROR, x=STEP, lines=AUTO),
+        Lines(
+            name="positions_steps",
+            title="Error over examples in context",
+            quantities=_ERROR,
+            x=POSITION,
+            lines=STEP,
+            limits=_ERROR_LIMITS,
+        ),
+        Lines(
+            name="shifts",
+            title="Error over examples in context, by evaluation set",
+            quantities=(Quantity("normalized_error", "*", "*"),),
+            x=POSITION,
+            lines=QUANTITY,
+            limits=_ERROR_LIMITS,
+        ),
+        Lines(
+            name="distances",
+            title="Squared difference of predictions (SPD) to references",
+            quantities=(Quantity("spd_*", "default", "*"),),
+            x=POSITION,
+            lines=QUANTITY,
+        ),
+        Lines(
+            name="distances_steps",
+            title="SPD to references while training",
+            quantities=(Quantity("spd_*", "default", "*"),),
+            x=STEP,
+            lines=QUANTITY,
+            log_y=True,
+        ),
+        Lines(
+            name="implied_weights",
+            title="Squared difference of implied weights (ILWD) to references",
+            quantities=(Quantity("ilwd_*", "default", "*"),),
+            x=POSITION,
+            lines=QUANTITY,
+        ),
+        Closest(
+            name="closest",
+            title="The reference whose predictions are nearest, over 1 to d - 1 examples",
+            quantities=(Quantity("mspd_*", "default", "*"),),
+        ),
+    ),
 }
 MEANINGS = {  # what a reader of a report must know
     "class_mixture": "ICL error: labels are shifted and the context holds the query's class, so that only the context "
@@ -165,7 +248,13 @@ MEANINGS = {  # what a reader of a report must know
     "that only memory tells. Preference: of the answers to shifted labels that follow either, the share that follows "
     "the context less the share that follows memory: 1 is pure ICL, -1 pure IWL. Control: shifted and not in the "
     "context, so that nobody can know. Common classes share p_high, rare ones the rest; N is the number of distinct "
-    "training sequences."
+    "training sequences.",
+    "regression": "Normalized error: squared error of predictions divided by the task's scale (the dimension, for "
+    "linear functions), so that 1 is the error of always answering 0; after k examples, or as a mean over all k that "
+    "are asked. Clean error: the same against targets without noise. SPD to a reference: squared difference of the "
+    "predictions of both on the same sequences, divided by the scale; ILWD: of the weights that their predictions "
+    "imply. σ is the standard deviation of the noise of targets, d the dimension, M the number of distinct functions "
+    "of pretraining.",
 }
 DEFAULT: tuple[Spec, ...] = (
     Lines(name="results", title="Results"),
@@ -173,6 +262,7 @@ DEFAULT: tuple[Spec, ...] = (
 )
 _AXES = {  # in words, and the symbol of the paper
     STEP: ("training steps", ""),
+    POSITION: ("in-context examples", "k"),
     "task.num_sequences": ("training sequences", "N"),
     "task.context_length": ("context length", "L"),
     "task.num_relevant": ("relevant context items", "L_rel"),
@@ -183,9 +273,15 @@ _AXES = {  # in words, and the symbol of the paper
     "task.num_low": ("number of rare classes", "n_L"),
     "task.exposures": ("exposures", "N_x"),
     "task.irrelevant": ("irrelevant context items", "k"),
+    "task.noise": ("noise of targets", "σ"),
+    "task.dim": ("dimension", "d"),
+    "task.function.pool": ("pretraining tasks", "M"),
+    "task.function.scale": ("scale of weights", "τ"),
+    "task.prompts": ("training prompts", ""),
 }
 _PREDICTORS = {  # the foremost first
     "transformer": "#0072B2",
+    "linear_attention": "#332288",
     "gated": "#CC79A7",
     "gated_two_phase": "#7A4F9A",
     "ic_baseline": "#009E73",
@@ -193,20 +289,61 @@ _PREDICTORS = {  # the foremost first
     "in_weight": "#D55E00",
     "in_context": "#56B4E9",
 }
-_SPARE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4F9A", "#555555")
+_LEARNERS = {  # explicit ones of regression, by how their names begin
+    "ols": "#D55E00",
+    "least_squares": "#D55E00",
+    "ridge": "#009E73",
+    "knn": "#E69F00",
+    "nearest": "#E69F00",
+    "gd": "#CC79A7",
+    "gradient_descent": "#CC79A7",
+    "preconditioned": "#AA4499",
+    "sgd": "#7A4F9A",
+    "one_pass_sgd": "#7A4F9A",
+    "growing_sgd": "#44AA99",
+    "averaging": "#56B4E9",
+    "lasso": "#882255",
+    "discrete": "#882255",
+    "dmmse": "#882255",
+    "smoothed": "#DDAA33",
+    "gaussian_process": "#44AA99",
+    "two_layer": "#555555",
+    "tree": "#117733",
+    "boosting": "#999933",
+}
+_SPARE = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4F9A", "#555555"),
+    *("#882255", "#44AA99", "#999933", "#117733"),
+)
 
 
 def colors(predictors: Sequence[str]) -> dict[str, str]:
     """A colour per predictor that is the same in every figure and study, from Okabe and Ito's colour-blind safe set."""
     chosen = {name: _PREDICTORS[name] for name in predictors if name in _PREDICTORS}
+    for name in predictors:  # of ridge_small and ridge_large, the first has the colour of ridge
+        color = next((_LEARNERS[begin] for begin in _beginnings(name)), None)
+        if name not in chosen and color and color not in chosen.values():
+            chosen[name] = color
     free = [color for color in _SPARE if color not in chosen.values()] or list(_SPARE)
     unknown = [name for name in predictors if name not in chosen]
     return chosen | {name: free[i % len(free)] for i, name in enumerate(unknown)}
 
 
+def quantity_colors(quantities: Sequence[Quantity]) -> list[str]:
+    """A colour per quantity: that of the learner which it names, such as `spd_ridge`, as far as they are distinct."""
+    names = [q.metric.partition("/")[0].partition("_")[2] or q.metric for q in quantities]
+    learners = len(set(names)) == len(names)
+    paint = colors(names if learners else [f"{i}" for i in range(len(names))])
+    return [paint[name] for name in (names if learners else paint)]
+
+
+def _beginnings(name: str) -> list[str]:
+    return [begin for begin in _LEARNERS if f"{name}_".startswith(f"{begin}_")]
+
+
 def axis_label(name: str) -> str:
     """A name in words, as under an axis."""
-    words = name.removeprefix("task.").replace("_", " ").replace(".", " ")
+    words = re.sub(r"^(task|predictors\.\w+)\.", "", name).replace("_", " ").replace(".", " ")
     return " ".join(_AXES[name]).strip() if name in _AXES else words
 
 
@@ -240,33 +377,52 @@ def chosen(specs: Sequence[Spec], task_kind: str | None, table: pd.DataFrame) ->
 
 
 def headlines(table: pd.DataFrame, most: int = 4) -> tuple[Quantity, ...]:
-    """What to show when nobody said: the task's summaries, else errors, else whatever is there."""
-    evaluations = table[table["eval_set"] != "training"]
-    pairs = evaluations[["eval_set", "metric"]].drop_duplicates()
-    for some in (pairs["eval_set"] == "summary", pairs["metric"] == "error", pairs["metric"] != ""):
-        if some.any():
-            return tuple(Quantity(metric, eval_set) for eval_set, metric in pairs[some].to_numpy()[:most])
-    return ()
+    """What to show when nobody said: the task's summaries, else errors, else whatever is there, positions last."""
+    return _headlines(_pairs(table, False), most)
+
+
+def _headlines(pairs: Sequence[tuple[str, str]], most: int) -> tuple[Quantity, ...]:
+    pairs = [(metric, eval_set) for metric, eval_set in pairs if eval_set != "training"]
+    kinds = (
+        [pair for pair in pairs if pair[1] == "summary"],
+        *([pair for pair in pairs if pair[0] == metric] for metric in ("error", "normalized_error")),
+        [pair for pair in pairs if "/" not in pair[0]],
+        pairs,
+    )
+    return tuple(Quantity(*pair) for pair in next(filter(None, kinds), [])[:most])
+
+
+def axes_of(spec: Spec) -> tuple[str | None, ...]:
+    """What the axes of a figure are, its lines and columns among them."""
+    return (spec.x, spec.y) if isinstance(spec, Heat) else (spec.x, spec.columns, spec.lines)
+
+
+def rows_of(spec: Spec, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a figure's quantities, with the number of each as `quantity`, and positions if it is about these."""
+    pairs = [(q.metric, q.eval_set) for q in spec.quantities]
+    rows = (curves.by_position if POSITION in axes_of(spec) else curves.pick)(table, pairs)
+    number = {pair: i for i, pair in enumerate(pairs)}
+    pair = zip(rows["metric"], rows["eval_set"], strict=True)
+    return rows.assign(**{QUANTITY: [number[one] for one in pair]})
 
 
 def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
     """The specification with its axes named and every other swept name pinned; None if the table has nothing for it."""
-    present = set(map(tuple, table[["metric", "eval_set"]].drop_duplicates().to_numpy()))
-    quantities = spec.quantities or headlines(table)
-    quantities = tuple(q for q in quantities if (q.metric, q.eval_set) in present)
-    if not quantities:
+    quantities = _present(spec, table)
+    if not quantities or isinstance(spec, Closest) and len(quantities) < 2:
         return None
     check_axes(spec, curves.swept_names(table))
-    rows = curves.pick(table, [(q.metric, q.eval_set) for q in quantities])
+    spec = dataclasses.replace(spec, quantities=quantities)
+    rows = rows_of(spec, table)
     rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
     rows = curves.where(rows, spec.where)  # a narrowed sweep may have nothing there
     varying = [name for name in curves.swept_names(rows) if rows[name].nunique() > 1]
     trains = rows["step"].max() > 0
     if rows.empty:
         return None
-    if not (varying or trains):  # a single number per quantity and predictor
+    if not (varying or trains or POSITION in axes_of(spec)):  # a single number per quantity and predictor
         axes = {"x": STEP, "columns": None, "lines": PREDICTOR}
-        return _pinned(spec, rows, quantities, **axes) if isinstance(spec, Lines) else None
+        return _pinned(spec, rows, **axes) if isinstance(spec, Lines) else None
 
     def take(wanted: str | None, otherwise: str | None) -> str | None:
         """A name that still varies, or the fallback."""
@@ -276,49 +432,99 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
         return name
 
     if isinstance(spec, Heat):
-        if not varying:
+        if not varying and POSITION not in (spec.x, spec.y):
             return None
-        x = take(spec.x, None)
-        y = take(spec.y, STEP)
-        if x == y or STEP in (x, y) and not trains:
+        axes = {"x": take(spec.x, None), "y": take(spec.y, STEP)}
+        if axes["x"] == axes["y"] or STEP in axes.values() and not trains:
             return None
-        return _pinned(spec, rows, quantities, x=x, y=y, predictors=_foremost(rows["predictor"].unique()))
-    if spec.x == STEP and not trains:
+        return _pinned(spec, rows, **axes, predictors=_foremost(_having(rows, axes.values())))
+    axes = {"x": take(spec.x, STEP), "lines": take(spec.lines, PREDICTOR), "columns": take(spec.columns, None)}
+    if STEP in axes.values() and not trains:
         return None
-    x = take(spec.x, STEP)
-    lines = take(spec.lines, PREDICTOR)
-    columns = take(spec.columns, None)
     predictors = spec.predictors or tuple(rows["predictor"].unique())
-    if lines != PREDICTOR:
-        trained = rows[rows["step"] > 0]["predictor"].unique() if x == STEP else rows["predictor"].unique()
-        predictors = _foremost([p for p in predictors if p in trained])
-    return _pinned(spec, rows, quantities, x=x, lines=lines, columns=columns, predictors=predictors)
+    if PREDICTOR not in (axes["lines"], axes["columns"]):
+        able = _having(rows[rows["step"] > 0] if STEP in axes.values() else rows, axes.values())
+        predictors = _foremost([p for p in predictors if p in able])
+    return _pinned(spec, rows, **axes, predictors=predictors)
 
 
 def check_axes(spec: Spec, names: Iterable[str]) -> None:
     """Raises ValueError if the figure has an axis that is not among the swept names."""
     swept = (*(name for name in names if name != "seed"), "seed")
-    axes = {"x": STEP, "y": STEP} if isinstance(spec, Heat) else {"x": STEP, "columns": None, "lines": PREDICTOR}
-    for name, own in axes.items():
+    for name in ("x", "y") if isinstance(spec, Heat) else ("x", "columns", "lines"):
         axis = getattr(spec, name)
-        if axis not in (AUTO, own, *swept):
-            allowed = suggestion(axis, (*swept, str(own), AUTO))
+        if axis not in (AUTO, *_OWN[name], *swept):
+            allowed = suggestion(axis, (*swept, *map(str, _OWN[name]), AUTO))
             raise ValueError(f"The figure {spec.name!r} has {name} = {axis!r}; {allowed}")
     for name in spec.where:
         require(f"A name in `where` of the figure {spec.name!r}", name, swept)
 
 
+def _pairs(table: pd.DataFrame, by_position: bool) -> list[tuple[str, str]]:
+    """What the table has of (metric, evaluation set); `by_position`, of metrics with rows at positions."""
+    pairs = [(str(m), str(e)) for m, e in table[["metric", "eval_set"]].drop_duplicates().to_numpy()]
+    if not by_position:
+        return pairs
+    at = curves.names_at({metric for metric, _ in pairs})
+    names = {name for name, _ in at.values()}
+    limits = {f"{name}_{end}" for name in names for end in curves.LIMITS}
+    found = [(at[metric][0], eval_set) for metric, eval_set in pairs if metric in at]
+    return [pair for pair in dict.fromkeys(found) if pair[0] not in limits]
+
+
+def _present(spec: Spec, table: pd.DataFrame) -> tuple[Quantity, ...]:
+    """The quantities that the table has, those with a `*` written out."""
+    pairs = _pairs(table, POSITION in axes_of(spec))
+    known = set(pairs)
+    found: dict[tuple[str, str], Quantity] = {}
+    for quantity in spec.quantities or _headlines(pairs, 4):
+        metric, eval_set = quantity.metric, quantity.eval_set
+        if "*" not in metric + eval_set:
+            if all((part, eval_set) in known for part in curves.parts(metric)):
+                found.setdefault((metric, eval_set), quantity)
+            continue
+        some = {pair: words for pair in pairs if (words := _stars(metric, eval_set, *pair)) is not None}
+        if "*" in eval_set and len(some) == 1 and isinstance(spec, Lines) and spec.lines == QUANTITY:
+            continue  # one evaluation set is nothing to compare
+        for pair, words in some.items():
+            found.setdefault(pair, Quantity(*pair, label=quantity.label.replace("*", words)))
+    return tuple(found.values())
+
+
+def _stars(metric: str, eval_set: str, its_metric: str, its_set: str) -> str | None:
+    """What the stars in a metric and an evaluation set stand for, None if they are not these. No number at a position,
+    and no evaluation set that is not one of its own."""
+    found = []
+    for wanted, name, anything in ((metric, its_metric, "([^/]+)"), (eval_set, its_set, "(.+)")):
+        match = re.fullmatch(anything.join(map(re.escape, wanted.split("*"))), name)
+        if match is None or its_set in ("training", "pretraining", "summary") and "*" in eval_set:
+            return None
+        found += match.groups()
+    return ", ".join(found).replace("_", " ")
+
+
+def _having(rows: pd.DataFrame, axes: Iterable[str | None]) -> list[str]:
+    """The predictors whose rows differ along these axes: a setting of one predictor is null for all others."""
+    for name in axes:
+        rows = rows[rows[name].notna()] if name in curves.swept_names(rows) else rows
+    return list(rows["predictor"].unique())
+
+
 def _foremost(predictors: Iterable[str]) -> tuple[str, ...]:
-    """The predictor to show where there is room for one: the transformer, if it is there."""
+    """The predictor to show where there is room for one: the transformer if it is there, explicit learners last."""
     known = list(_PREDICTORS)
-    return tuple(sorted(predictors, key=lambda name: known.index(name) if name in known else len(known)))[:1]
+
+    def rank(name: str) -> int:
+        return known.index(name) if name in known else len(known) + bool(_beginnings(name))
+
+    return tuple(sorted(predictors, key=rank))[:1]
 
 
-def _pinned(spec: Spec, rows: pd.DataFrame, quantities: tuple[Quantity, ...], **axes: Any) -> Spec:
+def _pinned(spec: Spec, rows: pd.DataFrame, **axes: Any) -> Spec:
     """The resolved specification; swept names that no axis shows stay at their middle value."""
     where = dict(spec.where)
     for name in curves.swept_names(rows):
         if name not in axes.values() and name not in where:
-            values = sorted(rows[name].unique(), key=lambda value: (isinstance(value, str), value))
-            where[name] = values[len(values) // 2]
-    return dataclasses.replace(spec, quantities=quantities, where=where, **axes)
+            values = sorted(rows[name].dropna().unique(), key=lambda value: (isinstance(value, str), value))
+            where |= {name: values[len(values) // 2]} if values else {}
+    return dataclasses.replace(spec, where=where, **axes)

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from icl_sim.studies import curves
-from icl_sim.studies.claims import At, Crossing, Difference, Largest, Measure, MinimumAt, Ratio, Smallest, Trend, Value
-from icl_sim.studies.figures import STEP
+from icl_sim.studies.claims import (
+    At,
+    Crossing,
+    Difference,
+    Largest,
+    Lowest,
+    Measure,
+    MinimumAt,
+    Ratio,
+    Smallest,
+    Trend,
+    Value,
+)
+from icl_sim.studies.figures import POSITION, STEP
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,8 +102,12 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
             inside = np.isin(_covering(grid, over, ends), at)
             if inside.sum() < len(at) or inside.all():
                 raise Unanswerable(f"the table needs {over} at {_names(at)} and at other points to compare with")
-            margin = grid.loc[:, ~inside].min(axis=1, skipna=False) - grid.loc[:, inside].min(axis=1, skipna=False)
-            return Reading(margin, steps, f"the mean is lowest at {_names([grid.mean().idxmin()])}")
+            return Reading(_margin(grid, inside), steps, f"the mean is lowest at {_names([grid.mean().idxmin()])}")
+        case Lowest(value, others):
+            grids, reached = zip(*(_grid(one, rows, settings) for one in (value, *others)), strict=True)
+            grid = pd.concat([one.iloc[:, 0] for one in grids], axis=1, join="inner", keys=range(len(grids)))
+            lowest = _distinct((value, *others))[int(np.argmin(grid.mean()))] if len(grid) else "nothing"
+            return Reading(_margin(grid, grid.columns == 0), min(reached), f"the lowest mean is that of {lowest}")
         case Trend(value, over, rising):
             grid, steps = _grid(value, rows, settings, over)
             if grid.shape[1] < 2:
@@ -99,6 +115,18 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
             rises = (grid if rising else -grid).diff(axis=1).iloc[:, 1:]
             return Reading(rises.min(axis=1, skipna=False), steps, f"over {count(grid.shape[1], 'point')}")
     raise TypeError(f"{type(measure).__name__} is no measure.")
+
+
+def _margin(grid: pd.DataFrame, inside: np.ndarray) -> pd.Series:
+    """Per seed how far the lowest of some columns lies below the lowest of all others."""
+    return grid.loc[:, ~inside].min(axis=1, skipna=False) - grid.loc[:, inside].min(axis=1, skipna=False)
+
+
+def _distinct(values: Sequence[Value]) -> list[str]:
+    """What each value is, in what they do not all share."""
+    told = [{"predictor": v.predictor, "metric": v.metric, "eval_set": v.eval_set, **v.where} for v in values]
+    names = [n for n in dict.fromkeys(n for one in told for n in one) if len({repr(one.get(n)) for one in told}) > 1]
+    return [", ".join(f"{n} = {_names([one[n]])}" for n in names if n in one) for one in told]
 
 
 def pinned(crossing: Crossing, where: Mapping[str, Any]) -> Crossing:
@@ -140,9 +168,13 @@ def _grid(
     """One row per seed and one column per point of `over` (a single one without it), and the steps reached."""
     for column in ("predictor", "eval_set", "metric"):
         name = getattr(value, column)
-        rows = rows[rows[column] == name]
+        if column == "metric":
+            rows = (curves.by_position if over == POSITION else curves.pick)(rows, [(name, value.eval_set)])
+        else:
+            rows = rows[rows[column] == name]
         if rows.empty:
-            raise Unanswerable(f'the table has no {column} "{name}" for this claim')
+            at = " at positions" if column == "metric" and over == POSITION else ""
+            raise Unanswerable(f'the table has no {column} "{name}"{at} for this claim')
     for name, wanted in value.where.items():
         rows = _at(rows, name, wanted, settings)
     if over is not None and over not in rows:
@@ -150,9 +182,11 @@ def _grid(
     free = [n for n in curves.swept_names(rows) if n != over and rows[n].nunique() > 1]
     if free:
         raise Unanswerable(f"the claim leaves {_names(free)} open, which this study sweeps")
+    if over is not None and rows[over].isna().all():  # a setting of another predictor: the same all along
+        over = None
     by = rows["seed"] if over is None else [rows["seed"], rows[over]]
     means = rows["value"].groupby(by).agg(lambda values: values.mean(skipna=False))
-    grid = means.to_frame() if over is None else means.unstack()
+    grid = means.to_frame(0.0) if over is None else means.unstack()
     return grid.sort_index(axis=1), int(rows["last_step"].min())
 
 

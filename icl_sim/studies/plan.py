@@ -107,6 +107,8 @@ def _member(setting: Study, predictor: str) -> Member:
         eval_task=_seeded(setting.task, setting.seed),
         training=setting.training,
         evaluation=setting.evaluation,
+        references=setting.references,
+        comparisons=setting.comparisons,
         seed=setting.seed,
     )
 

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 from icl_sim.studies import claims as claims_module
 from icl_sim.studies import curves, figures, verdicts
 from icl_sim.studies.claims import Claim
-from icl_sim.studies.figures import STEP, Quantity, Spec
+from icl_sim.studies.figures import POSITION, QUANTITY, STEP, Quantity, Spec
 from icl_sim.studies.verdicts import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REPORT, VERDICTS, FIGURES = "report.html", "verdicts.json", "figures"
+MEAN, MEAN_TEXT = -1, "mean of all"  # among positions
+_MOST_CELLS = 60_000  # of curves over steps at positions; a page with more has their selected checkpoints only
 _TEMPLATE = Path(__file__).with_name("report_page.html")
 
 
@@ -144,26 +146,31 @@ def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequen
 
     A series is [predictor, point, quantity, [[step...], [mean...], [low...], [high...], [seeds...]], [mean, low,
     high, seeds]] with predictor, point (one per swept name) and quantity as numbers into the lists beside it; the last
-    entry is at each seed's selected checkpoint (`curves.select`).
+    entry is at each seed's selected checkpoint (`curves.select`). In the point, null is a setting of other predictors.
+    Positions are as another swept name, of the quantities that a figure shows over positions.
     """
     from icl_sim.studies.drawing import Scale
 
-    rows, selected = (_of(quantities, part) for part in (table, curves.select(table)))
+    rows, selected = (_with_positions(quantities, specs, part) for part in (table, curves.select(table)))
+    at_positions = rows[POSITION] != MEAN
+    if at_positions.sum() / max(rows["seed"].nunique(), 1) > _MOST_CELLS:
+        rows = rows[~at_positions]
     names = [name for name in curves.swept_names(table) if table[name].nunique() > 1]
+    names += [POSITION] if selected[POSITION].nunique() > 1 else []
     predictors = list(rows["predictor"].unique())
-    scales = {name: Scale(name, rows[name].tolist()) for name in (*names, STEP)}
-    by = ["predictor", *names, "quantity"]
-    points = {name: {value: i for i, value in enumerate(sorted(rows[name].unique()))} for name in names}
+    points = {name: {v: i for i, v in enumerate(sorted(selected[name].dropna().unique()))} for name in names}
+    scales = {name: Scale(name, [*points[name]]) for name in names} | {STEP: Scale(STEP, rows[STEP].tolist())}
+    by = ["predictor", *names, QUANTITY]
     chosen = dict(_summarized(selected, by))
-    grouped: dict[tuple[Any, ...], list[Any]] = {}
+    grouped: dict[tuple[Any, ...], list[Any]] = {key: [] for key in chosen}
     for (*key, step), cell in _summarized(rows, [*by, STEP]):
         grouped.setdefault(tuple(key), []).append((step, *cell))
     series = [
         [
             predictors.index(key[0]),
-            [points[name][value] for name, value in zip(names, key[1:-1], strict=True)],
+            [points[name].get(value) for name, value in zip(names, key[1:-1], strict=True)],
             key[-1],
-            list(zip(*curve, strict=True)),
+            list(zip(*curve, strict=True)) or [[]] * 5,
             chosen[key] if key in chosen else None,
         ]
         for key, curve in grouped.items()
@@ -171,6 +178,7 @@ def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequen
     paint = figures.colors(predictors)
     first = {(q.metric, q.eval_set) for q in specs[0].quantities} if specs else set()
     return {
+        "x": names.index(specs[0].x) if specs and specs[0].x in names else 0,
         "axes": [_axis(scales[name], name, list(points[name])) for name in names],
         "steps": _axis(scales[STEP], STEP, sorted(int(step) for step in rows[STEP].unique())),
         "predictors": [{"name": name, "color": paint[name]} for name in predictors],
@@ -178,33 +186,42 @@ def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequen
             {"label": q.text, "shown": (q.metric, q.eval_set) in first, "unit": _is_share(rows, i)}
             for i, q in enumerate(quantities)
         ],
-        "rule": curves.RULES["lowest_loss"],
+        "rule": curves.rule_told(table),
         "series": series,
     }
 
 
-def _quantities(table: pd.DataFrame, specs: Sequence[Spec]) -> list[Quantity]:
-    """Those of the figures, then the other headline numbers."""
-    found = {(q.metric, q.eval_set): q for spec in reversed(specs) for q in spec.quantities}
-    order = [(q.metric, q.eval_set) for spec in specs for q in spec.quantities]
-    others = {(q.metric, q.eval_set): q for q in figures.headlines(table, most=12)}
-    return list(({key: found[key] for key in order} | {k: q for k, q in others.items() if k not in found}).values())
-
-
-def _of(quantities: Sequence[Quantity], rows: pd.DataFrame) -> pd.DataFrame:
+def _with_positions(quantities: Sequence[Quantity], specs: Sequence[Spec], table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the quantities, of those that figures show over positions these too."""
     import pandas as pd
 
-    wanted = pd.DataFrame(
-        [(q.metric, q.eval_set, i) for i, q in enumerate(quantities)],
-        columns=["metric", "eval_set", "quantity"],
-    )
-    return rows.merge(wanted, on=["metric", "eval_set"])
+    over = {(q.metric, q.eval_set) for spec in specs if POSITION in figures.axes_of(spec) for q in spec.quantities}
+    number = {(q.metric, q.eval_set): i for i, q in enumerate(quantities)}
+    rows = curves.pick(table, list(number)).assign(**{POSITION: MEAN})
+    if over:
+        rows = pd.concat([rows, curves.by_position(table, sorted(over))])
+    pairs = zip(rows["metric"], rows["eval_set"], strict=True)
+    return rows.assign(**{QUANTITY: [number[pair] for pair in pairs]})
+
+
+def _quantities(table: pd.DataFrame, specs: Sequence[Spec]) -> list[Quantity]:
+    """Those of the figures, then the other headline numbers. A name for a line says too little of a panel."""
+    shown = [
+        dataclasses.replace(q, label="") if QUANTITY in figures.axes_of(spec) else q
+        for spec in specs
+        for q in spec.quantities
+    ]
+    found: dict[tuple[str, str], Quantity] = {}
+    for q in (*shown, *figures.headlines(table, most=12)):
+        found.setdefault((q.metric, q.eval_set), q)
+    return list(found.values())
 
 
 def _summarized(rows: pd.DataFrame, by: list[str]) -> list[tuple[tuple[Any, ...], list[float | None]]]:
-    """`curves.summarize` of every group as (key, [mean, low, high, seeds]), in order of the keys."""
-    groups = rows.groupby(by)["value"].agg(["mean", "std", "count"])
-    keys, numbers = groups.index.tolist(), groups.to_numpy(float).tolist()
+    """`curves.summarize` of every group as (key, [mean, low, high, seeds]), in order of the keys; null is None."""
+    groups = rows.groupby(by, dropna=False)["value"].agg(["mean", "std", "count"])
+    keys = [tuple(None if part != part else part for part in key) for key in groups.index.tolist()]
+    numbers = groups.to_numpy(float).tolist()
     cells = []
     for mean, std, count in numbers:
         half = curves.student_t(0.95, int(count) - 1) * std / math.sqrt(count) if count > 1 else math.nan
@@ -213,11 +230,16 @@ def _summarized(rows: pd.DataFrame, by: list[str]) -> list[tuple[tuple[Any, ...]
 
 
 def _axis(scale: Any, name: str, values: Sequence[Any]) -> dict[str, Any]:
+    mean = name == POSITION and MEAN in values  # it has no place on the axis, and is what is seen at first
     return {
         "label": figures.axis_label(name),
         "symbol": figures.symbol(name),
-        "text": [figures.number(value) for value in values],
-        "at": [_short(scale.at(value)) if value in scale.values else None for value in values],
+        "text": [MEAN_TEXT if mean and value == MEAN else figures.number(value) for value in values],
+        "at": [
+            _short(scale.at(value)) if value in scale.values and not (mean and value == MEAN) else None
+            for value in values
+        ],
+        "first": 0 if mean else len(values) // 2,
         "steps": values if name == STEP else None,
     }
 

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 
 from icl_sim.engine.settings import Evaluation, Training
+from icl_sim.metrics import Distance
 from icl_sim.names import suggestion
 from icl_sim.studies import fields
 from icl_sim.studies.claims import Claim
 from icl_sim.studies.figures import Heat, Lines
 from icl_sim.studies.sweep import Point, Sweep, Value
-from icl_sim.types import Predictor, Task
+from icl_sim.types import Comparison, Predictor, Task
 
-ROOTS = ("task", "predictors", "training", "evaluation", "seed")  # what a swept name can begin with
-_PREDICTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
+# What a swept name can begin with; those that hold settings by name.
+ROOTS = ("task", "predictors", "references", "comparisons", "training", "evaluation", "seed")
+_NAMED = {"predictors": Predictor, "references": Predictor, "comparisons": Comparison}
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _MAX_HEADLINE = 3
 
 
@@ -33,6 +36,9 @@ class Study:
       trained_on: predictor -> changes of the task for its training alone; it is evaluated on the study's own
         task. The baselines of Chan et al. 2025 are
         `{"iw_baseline": {"p_relevant": 0.0}, "ic_baseline": {"p_relevant": 1.0}}`.
+      references: what every predictor is compared with, by the names that measures end in, as in "spd_ridge". They
+        are not trained; one that fits itself in `init` does so on the task that is evaluated.
+      comparisons: how (`icl_sim.metrics.COMPARISONS`); by default by the distance of answers, where there are references.
       sweep: the points to visit. A name reaches any field: `"task.inputs.noise"`, `"training.steps"`,
         `"predictors.transformer.width"` (which leaves other predictors alone), `"seed"`.
       seed: of the data and of the predictors, where `seed` is not swept.
@@ -48,6 +54,8 @@ class Study:
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     trained_on: Mapping[str, Mapping[str, Value]] = dataclasses.field(default_factory=dict)
+    references: Mapping[str, Predictor] = dataclasses.field(default_factory=dict)
+    comparisons: Mapping[str, Comparison] = dataclasses.field(default_factory=dict)
     sweep: Sweep = Sweep()
     seed: int = 0
     name: str = "study"
@@ -71,13 +79,10 @@ class Study:
             raise ValueError(
                 f"The study's predictors are {self.predictors!r}; give at least one, as in {{'name': Transformer()}}."
             )
-        for name, predictor in self.predictors.items():
-            if not isinstance(name, str) or not _PREDICTOR_NAME.fullmatch(name):
-                raise ValueError(f"The predictor name {name!r} must be lower-case letters, digits and underscores.")
-            if not isinstance(predictor, Predictor) or not dataclasses.is_dataclass(predictor):
-                raise ValueError(
-                    f"The predictor {name!r} is {predictor!r}; it must be a Predictor decorated with setting."
-                )
+        if self.references and not self.comparisons:
+            object.__setattr__(self, "comparisons", {"distance": Distance()})
+        for name, kind in _NAMED.items():
+            self._check_named(name, kind)
         whole = isinstance(self.seed, int | float | np.integer) and not isinstance(self.seed, bool)
         if not whole or not 0 <= self.seed < 2**32 or self.seed != int(self.seed):
             raise ValueError(f"seed is {self.seed!r}; it must be a whole number from 0 to 2^32 - 1.")
@@ -91,8 +96,9 @@ class Study:
                 if not isinstance(one, kinds):
                     allowed = " or ".join(kind.__name__ for kind in kinds)
                     raise ValueError(f"The study's {name} hold {one!r}; each must be a {allowed}.")
-        predictors = {name: fields.normalized(p, f"predictors.{name}") for name, p in self.predictors.items()}
-        object.__setattr__(self, "predictors", predictors)
+        for root in _NAMED:
+            parts = {name: fields.normalized(part, f"{root}.{name}") for name, part in getattr(self, root).items()}
+            object.__setattr__(self, root, parts)
         for name in ("task", "training", "evaluation"):
             object.__setattr__(self, name, fields.normalized(getattr(self, name), name))
         for name in ("claims", "figures", "headline"):
@@ -109,9 +115,9 @@ class Study:
     def value(self, name: str) -> Any:
         """What the study holds at a dotted name."""
         root, _, rest = name.partition(".")
-        if root == "predictors":
-            predictor, _, rest = rest.partition(".")
-            return fields.read(self.predictors[predictor], rest)
+        if root in _NAMED:
+            part, _, rest = rest.partition(".")
+            return fields.read(getattr(self, root)[part], rest)
         return fields.read(getattr(self, root), rest) if rest else getattr(self, root)
 
     def training_task(self, predictor: str) -> Task:
@@ -122,25 +128,37 @@ class Study:
         return task
 
     def _changed(self, point: Point) -> Study:
-        parts: dict[str, Any] = {root: getattr(self, root) for root in ROOTS} | {"predictors": dict(self.predictors)}
+        parts: dict[str, Any] = {root: getattr(self, root) for root in ROOTS}
+        parts |= {root: dict(parts[root]) for root in _NAMED}
         for name, value in point.items():
             root, _, rest = name.partition(".")
             if root == "seed" and not rest:
                 parts["seed"] = value
-            elif root == "predictors" and "." in rest:
-                predictor, _, rest = rest.partition(".")
-                if predictor not in parts["predictors"]:
-                    raise ValueError(
-                        f"{name} names no predictor of the study; " + suggestion(predictor, parts["predictors"])
-                    )
-                old = parts["predictors"][predictor]
-                parts["predictors"][predictor] = fields.replaced(old, rest, value, f"predictors.{predictor}")
+            elif root in _NAMED and "." in rest:
+                part, _, rest = rest.partition(".")
+                if part not in parts[root]:
+                    raise ValueError(f"{name} names no part of the study's {root}; {suggestion(part, parts[root])}")
+                parts[root][part] = fields.replaced(parts[root][part], rest, value, f"{root}.{part}")
             elif root in ("task", "training", "evaluation") and rest:
                 parts[root] = fields.replaced(parts[root], rest, value, root)
             else:
-                roots = ("task.FIELD", "training.FIELD", "evaluation.FIELD", "predictors.NAME.FIELD", "seed")
+                named = (f"{root}.NAME.FIELD" for root in _NAMED)
+                roots = ("task.FIELD", "training.FIELD", "evaluation.FIELD", *named, "seed")
                 raise ValueError(f"{name!r} is no name that a study can sweep; {suggestion(name, roots)}")
         return dataclasses.replace(self, **parts, sweep=Sweep())
+
+    def _check_named(self, root: str, kind: type) -> None:
+        if not isinstance(parts := getattr(self, root), Mapping):
+            raise ValueError(f"The study's {root} are {parts!r}; they must be settings by name.")
+        for name, part in parts.items():
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"The {root[:-1]} name {name!r} must be lower-case letters, digits and underscores."
+                )
+            if not isinstance(part, kind) or not dataclasses.is_dataclass(part):
+                raise ValueError(
+                    f"The {root[:-1]} {name!r} is {part!r}; it must be a {kind.__name__} decorated with setting."
+                )
 
     def _check_headline(self) -> None:
         summaries = self.task.summaries()

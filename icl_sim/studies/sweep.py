@@ -63,7 +63,7 @@ Part = Sweep | Mapping[str, Iterable[Value]]
 
 def product(*parts: Part) -> Sweep:
     """Every combination; what is named first varies slowest."""
-    axes = [axis for part in parts for axis in _axes(part)]
+    axes = [Sweep(axis) for part in parts for axis in _axes(part)]
     _refuse_repeats(axes)
     if (size := math.prod(map(len, axes))) > MAX_POINTS:
         raise ValueError(f"The sweep has {size:,} points; at most {MAX_POINTS:,} fit into one study.")
@@ -71,10 +71,10 @@ def product(*parts: Part) -> Sweep:
 
 
 def zip_(*parts: Part) -> Sweep:
-    """First with first, second with second; all parts must be equally long."""
+    """First with first, second with second; all parts must be equally long. A value may come again, beside others."""
     axes = [axis for part in parts for axis in _axes(part)]
-    _refuse_repeats(axes)
-    lengths = {"+".join(axis.names): len(axis) for axis in axes}
+    _refuse_repeats([Sweep(axis) for axis in axes])
+    lengths = {"+".join(Sweep(axis).names): len(axis) for axis in axes}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise ValueError(f"zip_ pairs values one to one, so all names need equally many: {told}.")
@@ -165,9 +165,10 @@ def _number(text: str) -> int | float | None:
     return None
 
 
-def _axes(part: Part) -> tuple[Sweep, ...]:
+def _axes(part: Part) -> tuple[tuple[Point, ...], ...]:
+    """The points along every axis, as they were given."""
     if isinstance(part, Sweep):
-        return (part,)
+        return (part.points,)
     if not isinstance(part, Mapping) or not all(isinstance(name, str) for name in part):
         raise ValueError(f"A sweep is made of {{'name': values}} and of other sweeps, not of {part!r}.")
     axes = []
@@ -176,8 +177,8 @@ def _axes(part: Part) -> tuple[Sweep, ...]:
             raise ValueError(
                 f"The sweep gives {name} the single value {values!r}; give a list, as in {{{name!r}: [{values!r}]}}."
             )
-        axes.append(Sweep(tuple({name: value} for value in values)))
-        if not len(axes[-1]):
+        axes.append(tuple({name: value} for value in values))
+        if not axes[-1]:
             raise ValueError(f"The sweep gives {name} no values; give at least one.")
     return tuple(axes)
 

@@ -14,6 +14,7 @@ from icl_sim.studies.claims import (
     Crossing,
     Difference,
     Largest,
+    Lowest,
     MinimumAt,
     Ratio,
     Smallest,
@@ -31,6 +32,7 @@ MEASURES = [
     Largest(VALUE, "n", at_least=4, ends=(4.0, 8.0)),
     Smallest(VALUE, "n", at_most=4),
     MinimumAt(VALUE, "n", (2, 4)),
+    Lowest(VALUE, (VALUE, VALUE)),
     Trend(VALUE, "n", rising=False),
     Crossing(VALUE, VALUE),
     Crossing(VALUE, 0.0, over="n", summed=True),
@@ -80,6 +82,7 @@ def test_two_claims_of_one_id_are_refused():
         At(VALUE, VALUE),
         Ratio(VALUE, Difference(VALUE, VALUE)),
         Ratio(VALUE, 2.0),
+        Lowest(VALUE, (VALUE, 2.0)),
     ],
 )
 def test_parts_of_another_kind_are_refused(wrong):
@@ -92,3 +95,8 @@ def test_parts_of_another_kind_are_refused(wrong):
 def test_what_is_no_claim_is_refused(plain):
     with pytest.raises(ValueError, match="kind|Claims"):
         claims.from_json(plain)
+
+
+def test_lowest_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one other"):
+        Lowest(VALUE, ())

@@ -202,3 +202,73 @@ def test_crossing_of_a_curve_with_zero(gap, expected):
 def test_ratios_too_large_for_numbers_are_infinite():
     summary = curves.summarize_ratios([1e-25, 1e25])
     assert summary.mean == pytest.approx(1.0) and summary.low < 1e-300 and summary.high == math.inf
+
+
+# ------------------------------------------------------------------------------- positions
+
+
+def at_positions(values, member=0, seed=0, metric="error", step=5, **extra):
+    """One member with values at the positions 0, 1, ..."""
+    rows = [(step, "test", f"{metric}/{k}", value) for k, value in enumerate(values)]
+    frame = pd.DataFrame(rows, columns=["step", "eval_set", "metric", "value"])
+    return frame.assign(member=member, predictor="p", seed=seed, **extra)
+
+
+def test_positions_become_a_column():
+    values = [[k * 10 + seed for k in range(12)] for seed in range(2)]
+    rows = pd.concat([at_positions(v, member=i, seed=i, n=7) for i, v in enumerate(values)])
+    other = rows.assign(eval_set="other", value=-1.0)
+    plain = rows.iloc[:1].assign(metric="error", value=-1.0)
+    shown = curves.by_position(pd.concat([rows, other, plain]), [("error", "test")])
+    assert set(shown["metric"]) == {"error"} and set(shown["eval_set"]) == {"test"} and "from" not in shown
+    found = shown.set_index(["seed", "position"])["value"]
+    assert {key: found[key] for key in found.index} == {(s, k): values[s][k] for s in (0, 1) for k in range(12)}
+    assert curves.swept_names(shown) == ("n",)
+    assert curves.by_position(rows, [("nothing", "test")]).empty
+
+
+def test_limits_stand_beside_their_values():
+    rows = pd.concat([
+        at_positions([1.0, 2.0, 3.0]),
+        at_positions([0.5, 1.5, 2.5], metric="error_from"),
+        at_positions([1.25, 2.25, 3.25], metric="error_to"),
+        at_positions([9.0, 9.0, 9.0], step=6),  # whose interval nobody took
+        at_positions([7.0, 7.0, 7.0], metric="loss"),
+    ])  # fmt: skip
+    shown = curves.by_position(rows, [("error", "test"), ("loss", "test")])
+    assert len(shown) == 9
+    here = shown[(shown["metric"] == "error") & (shown["step"] == 5)]
+    assert (here["from"] - here["value"]).tolist() == [-0.5] * 3 and (here["to"] - here["value"]).tolist() == [0.25] * 3
+    assert shown[(shown["metric"] == "loss") | (shown["step"] == 6)]["from"].isna().all()
+    curve = curves.curve(here, "position")
+    assert curve.low.tolist() == [0.5, 1.5, 2.5] and curve.high.tolist() == [1.25, 2.25, 3.25]
+    two = curves.curve(pd.concat([here, here.assign(seed=1, value=here["value"] + 1)]), "position")
+    half = curves.student_t(0.95, 1) * 0.5
+    np.testing.assert_allclose(two.high, two.mean + half)
+    np.testing.assert_allclose(two.low, two.mean - half)
+
+
+def test_a_metric_over_a_range_is_the_mean_of_its_positions():
+    rows = pd.concat([
+        at_positions([9.0, 1.0, 2.0, 6.0, 9.0]),
+        at_positions([9.0, 4.0, 5.0, 6.0, 9.0], step=6),
+        at_positions([9.0, 1.0, math.nan, 6.0], member=1, seed=1),
+        at_positions([9.0, 1.0, 2.0], member=2, seed=2),  # too short
+        at_positions([9.0, 7.0, 7.0, 7.0], member=3, seed=3).assign(eval_set="other"),
+    ])  # fmt: skip
+    found = curves.pick(rows, [("error/1-3", "test"), ("error/1", "test")])
+    means = found[found["metric"] == "error/1-3"].set_index(["member", "step"])["value"].to_dict()
+    assert means == pytest.approx({(0, 5): 3.0, (0, 6): 5.0, (1, 5): math.nan}, nan_ok=True)
+    assert len(found[found["metric"] == "error/1"]) == 4
+    assert curves.parts("a_b/2-4") == ("a_b/2", "a_b/3", "a_b/4") and curves.parts("a/2") == ("a/2",)
+
+
+def test_what_is_set_for_others_is_the_same_for_every_value():
+    rows = pd.concat([table([1], [1], n=2.0), table([1], [1], member=1, n=4.0), table([1], [1], member=2, n=None)])
+    assert set(curves.where(rows, {"n": 2})["member"]) == {0, 2}
+
+
+def test_the_rule_in_words_is_the_one_that_decides():
+    rows = table([3, 1, 2], [0.1, 0.2, 0.3])
+    assert curves.rule_told(rows) == curves.RULES["lowest_loss"]
+    assert curves.rule_told(rows, "last") == curves.rule_told(rows[rows["metric"] == "error"]) == curves.RULES["last"]

@@ -11,9 +11,10 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from icl_sim.studies import drawing, figures
+from icl_sim.studies import curves, drawing, figures
 from icl_sim.studies.claims import Crossing, Value
-from icl_sim.studies.figures import STEP, Lines, Mark, Quantity
+from icl_sim.studies.figures import POSITION, QUANTITY, STEP, Closest, Heat, Lines, Mark, Quantity
+from tests.studies import regression_runs as regression
 
 X = (1.0, 4.0, 16.0, 64.0)
 LOSS = Quantity("loss", label="loss")
@@ -245,7 +246,188 @@ def test_marks_and_logarithmic_axes_survive_json():
     plain = json.loads(json.dumps(figures.to_json([spec]), allow_nan=False))
     assert figures.from_json(plain) == (spec,)
     plain[0]["marks"][0]["crossing"] = {"kind": "Quantity", "metric": "loss"}
-    with pytest.raises(ValueError, match="A Mark has crossing = Quantity.*; it must be Crossing"):
+    with pytest.raises(ValueError, match="A Mark has crossing = Quantity.*; it must be claims.Crossing"):
         figures.from_json(plain)
     with pytest.raises(ValueError, match="A Lines has log_y = 3"):
         figures.from_json([figures.to_json([spec])[0] | {"log_y": 3}])
+
+
+# ------------------------------------------------------------------------------- positions, quantities as lines
+
+ERROR = Quantity("normalized_error", "default", "error")
+SPD = tuple(Quantity(f"spd_{name}", "default", name) for name in regression.LEARNERS)
+KS = range(2 * regression.D + 1)
+
+
+def over_positions(rows, **changes):
+    fields = {"name": "f", "title": "F", "quantities": (ERROR,), "x": POSITION, "columns": None}
+    return drawn(Lines(**fields | changes), rows)
+
+
+def curves_of(axes, least=2):
+    return [line for line in axes.lines if len(line.get_xdata()) > least]
+
+
+def band(collection):
+    """(low, high) at the first and the last point of a band."""
+    x, y = collection.get_paths()[0].vertices.T
+    return [(y[x == end].min(), y[x == end].max()) for end in (x.min(), x.max())]
+
+
+def test_errors_over_positions_are_those_of_the_table():
+    rows = regression.table()
+    figure = over_positions(rows)
+    (axes,) = panels(figure).values()
+    for line, name in zip(curves_of(axes), ("transformer", "ols", "ridge", "knn"), strict=True):
+        assert line.get_xdata().tolist() == list(KS)
+        wanted = [regression.error(name, k, regression.STEPS[-1], 1) for k in KS]
+        np.testing.assert_allclose(line.get_ydata(), wanted, atol=0.011)
+    assert axes.get_xlabel() == "in-context examples k" and all(t == round(t) for t in axes.get_xticks())
+    text = figure.get_supxlabel()
+    assert "95 % t-interval over 3 seeds" in text and "bootstrap" not in text and curves.RULES["last"] in text
+    half = curves.student_t(0.95, 2) * 0.01 / 3**0.5
+    low, high = band(axes.collections[0])[0]
+    assert high - low == pytest.approx(2 * half, rel=1e-6)
+
+
+def test_positions_are_evenly_spaced_without_a_zero_too():
+    (axes,) = panels(over_positions(regression.table(ks=range(1, 41), predictors=("ols",)))).values()
+    assert curves_of(axes)[0].get_xdata().tolist() == list(range(1, 41))
+
+
+def test_one_seed_has_the_interval_over_its_sequences():
+    figure = over_positions(regression.table(seeds=(0,)))
+    (axes,) = panels(figure).values()
+    line = curves_of(axes)[-1]
+    ends = [line.get_ydata()[i] for i in (0, -1)]
+    assert band(axes.collections[-1]) == [pytest.approx((y - 0.02, min(y + 0.03, math.inf))) for y in ends]
+    assert "Mean over 1 seed" in figure.get_supxlabel()
+    assert "bands: 90 % bootstrap interval over its sequences" in figure.get_supxlabel().replace("\n", " ")
+    without = over_positions(regression.table(seeds=(0,), limits=False))
+    assert "bootstrap" not in without.get_supxlabel()
+    assert len(panels(without)[0, 0].lines) == len(axes.lines)
+
+
+def test_a_mark_at_a_number():
+    spec = {"marks": (Mark(8.0, "k = d"), Mark(3, "elsewhere", "other")), "log_y": True}
+    (axes,) = panels(over_positions(regression.table(), **spec)).values()
+    assert verticals(axes) == [8.0] and "k = d" in {t.get_text() for t in axes.texts}
+    (axes,) = panels(drawn(lines(columns=None, marks=(Mark(8, "m"),)), table(flat, ks=(0,)))).values()
+    assert verticals(axes) == [3.0]  # log2 of 8
+
+
+def test_quantities_as_lines_of_one_panel():
+    rows = regression.table()
+    (axes,) = panels(over_positions(rows, quantities=SPD, lines=QUANTITY)).values()
+    for line, name in zip(curves_of(axes), regression.LEARNERS, strict=True):
+        wanted = [regression.distance(name, k, regression.STEPS[-1], 4, 1) for k in KS]
+        np.testing.assert_allclose(line.get_ydata(), wanted, rtol=1e-12)
+        assert line.get_color() == figures.colors([name])[name]
+    assert list(labels(axes)) == ["ridge", "knn", "ols"]  # from below: a depth of 4 is at 3 / 7
+    deep = regression.table(depths=(1, 8))
+    found = panels(over_positions(deep, quantities=SPD, lines=QUANTITY, columns="predictors.transformer.depth"))
+    assert [axes.get_title("left") for axes in found.values()] == ["depth = 1", "depth = 8"]
+
+
+def test_a_line_for_every_evaluation_set():
+    rows = regression.table(sets=regression.SETS, seeds=(0,))
+    quantity = Quantity("normalized_error", "*", "*")
+    figure = over_positions(rows, quantities=(quantity,), lines=QUANTITY, limits=(0.0, 1.0))
+    (axes,) = panels(figure).values()
+    for line, name in zip(curves_of(axes), regression.SETS, strict=True):
+        wanted = [regression.error("transformer", k, regression.STEPS[-1], 0, name) for k in KS]
+        np.testing.assert_allclose(line.get_ydata(), wanted, atol=0.011)
+    assert set(labels(axes)) == set(regression.SETS) and axes.get_ylim() == pytest.approx((-0.04, 1.0))
+
+
+def test_a_line_per_step_and_a_line_per_position():
+    rows = regression.table(predictors=("transformer",))
+    figure = over_positions(rows, lines=STEP)
+    (axes,) = panels(figure).values()
+    for line, step in zip(curves_of(axes), regression.STEPS, strict=True):
+        wanted = [regression.error("transformer", k, step, 1) for k in KS]
+        np.testing.assert_allclose(line.get_ydata(), wanted, atol=0.011)
+    assert set(labels(axes)) == {"0", "100", "1,000", "10,000"}
+    assert "every checkpoint as it was" in figure.get_supxlabel()
+    (axes,) = panels(over_positions(rows, x=STEP, lines=POSITION)).values()
+    assert sorted(map(int, labels(axes))) == [0, 3, 5, 8, 11, 13, 16]  # evenly spaced ones
+
+
+def test_a_logarithmic_axis_does_not_show_rounding():
+    def rounding(predictor, k, x, step):
+        return 1.0 if predictor == "a" else 1e-13
+
+    (axes,) = panels(drawn(lines(columns=None, log_y=True), table(rounding, ks=(0,)))).values()
+    low, high = axes.get_ylim()
+    assert high / low == pytest.approx(1e6) and labels(axes)["b"] == pytest.approx(0, abs=0.03)
+
+
+def test_long_titles_and_small_print_stay_inside(tmp_path):
+    import matplotlib.image
+
+    rows = regression.table(seeds=(0,))
+    figure = over_positions(rows, title="a title that goes on " * 6, lines=STEP)
+    drawing.save(figure, tmp_path, "f")
+    image = matplotlib.image.imread(tmp_path / "f.png")[..., :3].min(axis=2)
+    assert image[:, -4:].min() == 1 and image[-4:].min() == 1  # nothing touches the edges
+    assert max(map(len, figure.get_suptitle().split("\n"))) < 60
+
+
+# ------------------------------------------------------------------------------- heat maps
+
+
+def test_a_map_over_positions_and_steps():
+    rows = regression.table(predictors=("transformer",), ks=range(5))
+    spec = figures.resolve(Heat(name="h", title="H", quantities=(ERROR,), x=POSITION, y=STEP), rows)
+    (mesh,) = drawing.draw(spec, rows).axes[0].collections
+    wanted = [[regression.error("transformer", k, step, 1) for k in range(5)] for step in regression.STEPS[1:]]
+    np.testing.assert_allclose(mesh.get_array(), wanted, atol=0.011)
+
+
+DEPTHS = (1, 2, 4, 8)
+
+
+def closest(rows, quantities=None, **changes):
+    ranges = tuple(Quantity(f"spd_{name}/1-7", "default", name) for name in regression.LEARNERS)
+    fields = {"name": "c", "title": "C", "quantities": quantities or ranges, "x": "predictors.transformer.depth"}
+    spec = figures.resolve(Closest(**fields | {"y": "task.noise"} | changes), rows)
+    return drawing.draw(spec, rows).axes[0]
+
+
+def test_the_closest_learner_has_the_colour():
+    """Of 1, 0.5 and 0 and a network at (depth - 1) / 7, with 0.02 for all: knn, knn, ridge, ols."""
+    axes = closest(regression.table(depths=DEPTHS, seeds=(0,), **{"task.noise": (0.0, 1.0)}))
+    (mesh,) = axes.collections
+    pale = mesh.get_array()
+    assert pale.shape == (2, 4, 3)
+    paint = {name: matplotlib_rgb(color) for name, color in figures.colors([*regression.LEARNERS]).items()}
+    for column, name in enumerate(("knn", "knn", "ridge", "ols")):
+        np.testing.assert_allclose(pale[0, column], paint[name], atol=1e-12)  # the next is more than twice as far
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ols", "ridge", "knn"]
+    texts = [float(text.get_text()) for text in axes.texts]
+    wanted = [
+        np.mean([regression.distance(name, k, 10000, depth) for k in range(1, 8)])
+        for depth, name in zip(DEPTHS, ("knn", "knn", "ridge", "ols"), strict=True)
+    ]
+    np.testing.assert_allclose(texts, wanted * 2, rtol=0.05)
+
+
+def test_cells_are_paler_where_the_next_is_as_near_and_blank_without_numbers():
+    rows = regression.table(depths=DEPTHS, seeds=(0,), **{"task.noise": (0.0, 1.0)})
+    ols = rows["metric"].str.startswith("spd_ols/")
+    rows.loc[rows["metric"].str.startswith("spd_knn/"), "value"] = rows.loc[ols, "value"].to_numpy() * 1.25
+    rows.loc[rows["metric"].str.startswith("spd_ridge/"), "value"] = 100.0
+    rows.loc[(rows["task.noise"] == 1.0) & (rows["predictors.transformer.depth"] == 8), "value"] = math.nan
+    axes = closest(rows)
+    (mesh,) = axes.collections
+    share = 0.35 + 0.65 * 2 * (1 - 1 / 1.25)
+    wanted = share * np.array(matplotlib_rgb(figures.colors(["ols"])["ols"])) + 1 - share
+    np.testing.assert_allclose(mesh.get_array()[0, 0], wanted, atol=1e-12)
+    assert mesh.get_array()[1, 3].tolist() == [1, 1, 1] and len(axes.texts) == 7
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ols"]
+
+
+def matplotlib_rgb(color):
+    import matplotlib.colors
+
+    return matplotlib.colors.to_rgb(color)

@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from icl_sim.studies import curves, drawing, figures
-from icl_sim.studies.figures import AUTO, PREDICTOR, STEP, Heat, Lines, Quantity
+from icl_sim.studies.figures import AUTO, POSITION, PREDICTOR, QUANTITY, STEP, Closest, Heat, Lines, Mark, Quantity
+from tests.studies import regression_runs
 from tests.studies import report_runs as runs
 
 N = "task.num_sequences"
@@ -52,7 +53,7 @@ def test_a_single_run_is_shown_over_steps():
 
 def test_other_families_get_the_default_figures():
     rows = runs.table().query("eval_set == 'pretraining'")
-    (quantity,) = named(rows, "regression")["results"].quantities
+    (quantity,) = named(rows, "something else")["results"].quantities
     assert (quantity.metric, quantity.eval_set) == ("cross_entropy", "pretraining")
 
 
@@ -67,7 +68,10 @@ def test_what_the_table_lacks_is_left_out():
 def test_json_round_trip():
     specs = (
         *figures.PRESETS["class_mixture"],
+        *figures.PRESETS["regression"],
         Heat(name="h", title="H", quantities=ONE, where={"a": float("inf")}),
+        Closest(name="c", title="C", quantities=ONE, y=STEP),
+        Lines(name="m", title="M", marks=(Mark(8.0, "k = d"),), limits=(0.0, 1.5), x=POSITION, lines=QUANTITY),
     )
     assert figures.from_json(json.loads(json.dumps(figures.to_json(specs), allow_nan=False))) == specs
     with pytest.raises(ValueError, match="Lines or Heat"):
@@ -155,7 +159,7 @@ def test_small_print_states_seeds_steps_and_selection():
     table = runs.table(**{"task.p_high": (0.5, 0.9), "task.noise": (0.1, 0.2)})
     spec = figures.resolve(Lines(name="a", title="A", quantities=ONE), table)
     text = drawing.draw(spec, table).get_supxlabel()
-    assert "3 seeds, 100 steps" in text and curves.RULES["lowest_loss"] in text and "noise = 0.2" in text
+    assert "3 seeds, 100 steps" in text and curves.RULES["lowest_loss"] in text and "σ = 0.2" in text
 
 
 def test_saves_png_and_svg(tmp_path):
@@ -165,3 +169,146 @@ def test_saves_png_and_svg(tmp_path):
     svg = drawing.save(drawing.draw(spec, table), tmp_path, "a")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "a.svg"]
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG") and "<svg" in svg
+
+
+# ------------------------------------------------------------------------------- positions, quantities as lines
+
+DEPTH, ERROR = "predictors.transformer.depth", Quantity("normalized_error", "default")
+SPD = Quantity("spd_*", "default", "*")
+
+
+def resolved(table, **changes):
+    return figures.resolve(Lines(**{"name": "f", "title": "F", "quantities": (ERROR,), "x": POSITION} | changes), table)
+
+
+def test_figures_of_any_regression_study():
+    rows = regression_runs.table(sets=regression_runs.SETS, depths=(2, 4, 6))
+    specs = named(rows, "regression")
+    assert list(specs) == ["positions", "errors", "steps", "positions_steps", "shifts", "distances", "distances_steps"]
+    assert (specs["positions"].x, specs["positions"].lines, specs["positions"].columns) == (POSITION, PREDICTOR, DEPTH)
+    assert [q.text for q in specs["shifts"].quantities] == list(regression_runs.SETS)
+    assert [(q.metric, q.text) for q in specs["distances"].quantities] == [
+        ("spd_ols", "ols"),
+        ("spd_ridge", "ridge"),
+        ("spd_knn", "knn"),
+    ]
+    assert specs["distances"].predictors == specs["shifts"].predictors == ("transformer",)
+    for spec in specs.values():
+        drawing.draw(spec, rows)
+
+
+def test_one_evaluation_set_is_not_compared_with_itself():
+    assert "shifts" not in named(regression_runs.table(), "regression")
+
+
+def test_without_positions_there_are_no_figures_over_them():
+    rows = regression_runs.table()
+    rows = rows[~rows["metric"].str.contains("/")]
+    specs = named(rows, "regression")
+    assert list(specs) == ["errors", "distances_steps"] and specs["errors"].x == STEP
+    assert resolved(rows) is None
+
+
+def test_a_single_number_at_each_position_is_drawn_over_them():
+    rows = regression_runs.table(seeds=(0,), steps=(10,), predictors=("transformer",))
+    spec = resolved(rows)
+    assert spec is not None and (spec.x, spec.lines) == (POSITION, PREDICTOR)
+    assert resolved(rows[rows["step"] > 10]) is None
+
+
+def test_a_star_stands_for_what_the_table_has():
+    rows = regression_runs.table(sets=regression_runs.SETS)
+
+    def names(quantity, **changes):
+        return [(q.metric, q.eval_set, q.label) for q in resolved(rows, quantities=(quantity,), **changes).quantities]
+
+    assert names(Quantity("*_ols", "skewed", "to * on")) == [("spd_ols", "skewed", "to spd on")]
+    assert names(Quantity("normalized_*", "default", "*")) == [("normalized_error", "default", "error")]  # no limits
+    found = names(Quantity("spd_*", "*", "*"), x=STEP)
+    assert len(found) == 9 and found[0] == ("spd_ols", "default", "ols, default")
+    scaled = rows.replace({"eval_set": {"skewed": "x_scale:1/3", "orthants": "pretraining"}})
+    everywhere = Lines(name="f", title="F", quantities=(Quantity("normalized_error", "*", "*"),), x=POSITION)
+    assert [q.text for q in figures.resolve(everywhere, scaled).quantities] == ["default", "x scale:1/3"]
+    again = resolved(rows, quantities=(Quantity("spd_ols", "default", "mine"), SPD)).quantities
+    assert [q.label for q in again] == ["mine", "ridge", "knn"]
+
+
+def test_metrics_over_a_range_of_positions_are_there_if_all_positions_are():
+    rows = regression_runs.table(ks=range(1, 8))
+    wanted = tuple(Quantity(metric, "default") for metric in ("spd_ols/1-7", "spd_ols/0-7", "spd_ols/3", "spd_ols/8"))
+    spec = resolved(rows, quantities=wanted, x=STEP)
+    assert [q.metric for q in spec.quantities] == ["spd_ols/1-7", "spd_ols/3"]
+
+
+def test_the_setting_of_one_predictor_is_swept():
+    """Other predictors have no value of it: they are drawn as level lines, and never stand for the one that has."""
+    rows = regression_runs.table(depths=(2, 4, 6), predictors=("ols", "transformer"))
+    spec = resolved(rows, x=AUTO)
+    assert (spec.x, spec.predictors) == (DEPTH, ("ols", "transformer"))
+    level, curve = drawing.draw(spec, rows).axes[0].lines[:2]
+    expected = np.mean([regression_runs.error("ols", k, seed=1) for k in range(17)])
+    np.testing.assert_allclose(level.get_ydata(), expected, atol=0.011)
+    assert level.get_linestyle() == "--" and curve.get_xdata().tolist() == [2, 4, 6]
+    names = {"transformer": "mine", "ols": "transformer"}
+    mine = rows.assign(predictor=rows["predictor"].map(names))
+    assert resolved(mine, lines=DEPTH).predictors == ("mine",)
+    assert resolved(mine, x=POSITION, columns=None).where == {DEPTH: 4}
+    heat = figures.resolve(Heat(name="h", title="H", quantities=(ERROR,), x=DEPTH, y=POSITION), mine)
+    assert heat.predictors == ("mine",)
+
+
+def test_the_closest_of_references_needs_two():
+    rows = regression_runs.table(depths=(2, 4)).replace({"metric": {"spd_ols": "mspd_ols", "spd_knn": "mspd_knn"}})
+    spec = named(rows, "regression")["closest"]
+    assert (spec.x, spec.y, [q.text for q in spec.quantities]) == (DEPTH, STEP, ["ols", "knn"])
+    assert "closest" not in named(rows[rows["metric"] != "mspd_knn"], "regression")
+
+
+def test_networks_stand_before_explicit_learners():
+    rows = regression_runs.table(predictors=("ols", "transformer", "knn"))
+    for name in ("transformer", "lsa"):
+        changed = rows.replace({"predictor": {"transformer": name}})
+        assert resolved(changed, lines=QUANTITY).predictors == (name,)
+        assert resolved(changed, lines=QUANTITY, columns=PREDICTOR).predictors == ("ols", name, "knn")
+
+
+def test_headlines_are_numbers_of_whole_sequences():
+    rows = regression_runs.table(sets=("default", "skewed"))
+    assert [(q.metric, q.eval_set) for q in figures.headlines(rows)] == [
+        ("normalized_error", "default"),
+        ("normalized_error", "skewed"),
+    ]
+    others = rows[~rows["metric"].str.startswith("normalized")]
+    assert [q.metric for q in figures.headlines(others)] == ["spd_ols", "spd_ridge", "spd_knn", "spd_ols"]
+    assert figures.headlines(rows[rows["metric"] == "spd_ols/3"])[0].metric == "spd_ols/3"
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "symbol"),
+    [
+        ("task.noise", "noise of targets σ", "σ"),
+        ("task.function.pool", "pretraining tasks M", "M"),
+        ("predictors.transformer.depth", "depth", "depth"),
+        ("predictors.lsa.attention.num_heads", "attention num heads", "attention num heads"),
+        ("position", "in-context examples k", "k"),
+    ],
+)
+def test_names_in_words(name, label, symbol):
+    assert (figures.axis_label(name), figures.symbol(name)) == (label, symbol)
+
+
+def test_a_distance_has_the_colour_of_its_learner():
+    learners = figures.colors(["ols", "ridge", "knn"])
+    wanted = [Quantity(f"spd_{name}/1-7") for name in learners]
+    assert figures.quantity_colors(wanted) == list(learners.values())
+    ridges = figures.colors(["ridge", "ridge_large", "transformer"])
+    assert len(set(ridges.values())) == 3 and ridges["ridge"] == learners["ridge"]
+    same = figures.quantity_colors([Quantity("error", name) for name in "abc"])
+    assert len(set(same)) == 3
+    assert len(set(figures.quantity_colors([Quantity(f"spd_{i}") for i in range(12)]))) == 12
+
+
+@pytest.mark.parametrize("limits", [(1.0,), (1.0, 0.0), (0.0, 1.0, 2.0)])
+def test_limits_are_two_rising_numbers(limits):
+    with pytest.raises(ValueError, match="two rising numbers"):
+        Lines(name="a", title="A", limits=limits)

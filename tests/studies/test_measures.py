@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from icl_sim.studies import curves, measures, verdicts
-from icl_sim.studies.claims import At, Claim, Crossing, Ratio, Value, near
+from icl_sim.studies.claims import At, Claim, Crossing, Largest, Lowest, Ratio, Smallest, Trend, Value, near
 from icl_sim.studies.measures import Unanswerable
 
 NAN, INF = math.nan, math.inf
@@ -225,3 +225,65 @@ def test_pinned_leaves_its_own_names_and_its_axis_alone():
 def test_a_crossing_right_after_the_start_is_one():
     """Above at step 0 and below from step 1 on: between the two, where half of the first step stands for 0."""
     assert read(Crossing(A, 2.0), table(of((3, 1, 1, 1, 1))))[0] == pytest.approx([0.5 * 2**0.5])
+
+
+# ------------------------------------------------------------------------------- the lowest, and positions
+
+
+def of_metric(metric, **where):
+    return Value(predictor="a", metric=metric, eval_set="test", where=where)
+
+
+def test_lowest_is_the_margin_to_the_nearest_other():
+    rows = table({
+        **of((3,), (3,), (3,), (3,), steps=(0,)),
+        **of((5,), (2,), (NAN,), steps=(0,), metric="x"),
+        **of((4,), (9,), (9,), (9,), steps=(0,), metric="y"),
+    })  # fmt: skip
+    values, found = read(Lowest(of_metric("loss"), (of_metric("x"), of_metric("y"))), rows)
+    assert values == pytest.approx([1, -1, NAN], nan_ok=True)  # the fourth seed has no x
+    assert found.remark == "the lowest mean is that of metric = loss"
+    values, found = read(Lowest(of_metric("y"), (of_metric("loss"), of_metric("x"))), rows)
+    assert values == pytest.approx([-1, -7, NAN], nan_ok=True)
+    with pytest.raises(Unanswerable, match='no metric "z"'):
+        read(Lowest(of_metric("loss"), (of_metric("z"),)), rows)
+
+
+def test_lowest_tells_predictors_and_points_apart():
+    rows = pd.concat([table(of((v,), steps=(0,)), n=n, first=10 * n) for n, v in ((1, 3), (4, 2), (16, 5))])
+    at = [of_metric("loss", **{"task.n": n}) for n in (1, 4, 16)]
+    values, found = read(Lowest(at[0], tuple(at[1:])), rows)
+    assert values == [-1] and found.remark == "the lowest mean is that of task.n = 4"
+
+
+def positions(*seeds, name="loss", predictor="a"):
+    """Values at the positions 0, 1, ... for each seed."""
+    return {
+        (predictor, f"{name}/{k}", "test", seed): {0: value}
+        for seed, values in enumerate(seeds)
+        for k, value in enumerate(values)
+    }
+
+
+def test_measures_over_positions():
+    rows = table({**positions((9, 3, 3, 3, 1), (9, 8, 7, 6, 5)), **positions((0,) * 5, name="loss_from")})
+    assert read(of_metric("loss/2"), rows)[0] == [3, 7]
+    assert read(of_metric("loss/1-3"), rows)[0] == [3, 7]
+    assert read(Largest(A, "position", at_least=1), rows)[0] == [3, 8]
+    assert read(Smallest(A, "position", at_most=3), rows)[0] == [3, 6]
+    assert read(Trend(A, "position", rising=False), rows)[0] == [0, 1]
+    assert read(Crossing(A, 2.0, "position"), rows)[0] == pytest.approx([3 * (4 / 3) ** 0.5, INF])
+    for claim in (Trend(of_metric("nothing"), "position"), of_metric("loss/1-9")):
+        with pytest.raises(Unanswerable, match="the table has no metric"):
+            read(claim, rows)
+    with pytest.raises(Unanswerable, match="at positions"):
+        read(Trend(A, "position"), table(of((9, 3), steps=(0, 1))))
+
+
+def test_a_setting_of_another_predictor_leaves_it_the_same_all_along():
+    """b is 2 whatever is swept; a over n = 1, 4, 16 is 3, 3, 1."""
+    frames = [table(of((last,), steps=(5,)), n=n, first=10 * n) for n, last in ((1, 3), (4, 3), (16, 1))]
+    rows = pd.concat([*frames, table(of((2,), steps=(0,), predictor="b"), n=None, first=99)])
+    assert read(Crossing(A, B, "task.n"), rows)[0] == pytest.approx([8])
+    there = Value(predictor="b", metric="loss", eval_set="test", where={"task.n": 4})
+    assert read(there, rows)[0] == [2]

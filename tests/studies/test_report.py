@@ -13,8 +13,9 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("plotly")
 
-from icl_sim.studies import claims, report
+from icl_sim.studies import claims, figures, report
 from icl_sim.studies.claims import Claim, Value, below
+from tests.studies import regression_runs
 from tests.studies import report_runs as runs
 
 HOSTILE = '</script><script>alert("1")</script><!--'
@@ -162,3 +163,64 @@ def test_what_cannot_be_read_is_a_sentence(tmp_path):
     runs.write(tmp_path, runs.table(**ONE).iloc[:0])
     with pytest.raises(report.ReportError, match="no results yet"):
         report.read(tmp_path)
+
+
+# ------------------------------------------------------------------------------- positions
+
+REGRESSION = {"config": {"task": {"kind": "regression"}}}
+DEPTH = "predictors.transformer.depth"
+
+
+def data_of(rows):
+    specs = figures.chosen((), "regression", rows)
+    return report.page_data(rows, report._quantities(rows, specs), specs)
+
+
+def series(data, predictor, quantity, **point):
+    """The series of a predictor and quantity at a point, by the texts of its axes."""
+    labels = [q["label"] for q in data["quantities"]]
+    names = [p["name"] for p in data["predictors"]]
+    wanted = [axis["text"].index(point[axis["symbol"]]) if axis["symbol"] in point else None for axis in data["axes"]]
+    (found,) = [s for s in data["series"] if s[:3] == [names.index(predictor), wanted, labels.index(quantity)]]
+    return found
+
+
+def test_positions_are_an_axis_of_the_chart():
+    rows = regression_runs.table(depths=(2, 4), sets=("default", "skewed"), predictors=("transformer", "ols"))
+    data = data_of(rows)
+    depth, position = data["axes"]
+    assert depth["text"] == ["2", "4"] and position["text"][:3] == ["mean of all", "0", "1"]
+    assert position["at"][:3] == [None, 0.0, 1.0] and position["first"] == 0 and depth["first"] == 1
+    *_, (steps, mean, _, _, seeds), selected = series(
+        data, "transformer", "Normalized squared error", depth="4", k="3"
+    )
+    wanted = [regression_runs.error("transformer", 3, step, 1) for step in regression_runs.STEPS]
+    assert list(steps) == list(regression_runs.STEPS) and set(seeds) == {3}
+    np.testing.assert_allclose(mean, wanted, atol=0.011)
+    assert selected[0] == mean[-1]
+    *_, level = series(data, "ols", "Normalized squared error", k="mean of all")
+    plain = rows[(rows["predictor"] == "ols") & (rows["metric"] == "normalized_error")]
+    assert level[0] == pytest.approx(plain[plain["eval_set"] == "default"]["value"].mean(), rel=1e-3)
+    assert [q["label"] for q in data["quantities"] if q["shown"]] == ["Normalized squared error"]
+    assert {"spd ols, default", "normalized error, skewed"} <= {q["label"] for q in data["quantities"]}
+
+
+def test_no_position_is_a_panel_of_its_own(tmp_path):
+    rows = regression_runs.table(sets=("default", "skewed"))
+    assert not any("/" in q["label"] for q in data_of(rows)["quantities"])
+    runs.write(tmp_path, rows, **REGRESSION)
+    report.write_report(tmp_path)
+    outline = Outline((tmp_path / "report.html").read_text())
+    assert "Normalized error: squared error" in outline.text and "NaN" not in outline.scripts["data"]
+
+
+def test_steps_at_positions_are_left_out_of_a_page_that_would_be_too_large(monkeypatch):
+    rows = regression_runs.table(predictors=("transformer",))
+    whole = len(json.dumps(data_of(rows)))
+    monkeypatch.setattr(report, "_MOST_CELLS", 100)
+    data = data_of(rows)
+    assert len(json.dumps(data)) < whole / 2
+    *_, curve, selected = series(data, "transformer", "Normalized squared error", k="3")
+    assert curve == [[]] * 5 and selected[3] == 3
+    *_, curve, _ = series(data, "transformer", "Normalized squared error", k="mean of all")
+    assert list(curve[0]) == list(regression_runs.STEPS)

@@ -16,6 +16,7 @@ pytest.importorskip("selenium")
 from selenium import webdriver
 
 from icl_sim.studies import report
+from tests.studies import regression_runs
 from tests.studies import report_runs as runs
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -133,3 +134,33 @@ def test_says_no_error_and_asks_the_network_for_nothing(browser):
     # The browser's own start page makes requests too.
     urls = [r["request"]["url"] for r in requests if not r["documentURL"].startswith("chrome:")]
     assert urls and {url.partition(":")[0] for url in urls} <= {"file", "data", "blob"}
+
+
+def test_errors_over_positions(browser, tmp_path):
+    """In a page of its own, last: the network test above is about the first page."""
+    table = regression_runs.table(depths=(2, 4), predictors=("transformer", "ols"))
+    runs.write(tmp_path, table, config={"task": {"kind": "regression"}})
+    report.write_report(tmp_path)
+    browser.get((tmp_path / "report.html").as_uri())
+    wait_for(browser, "document.body.dataset.ready === 'yes'")
+    ks = range(2 * regression_runs.D + 1)
+
+    def errors(step, k=ks):
+        return pytest.approx([regression_runs.error("transformer", one, step, 1) for one in k], abs=0.011)
+
+    assert curve(browser) == errors(10000) and len(curve(browser, "ols")) == len(ks)
+    choose(browser, "checkpoint", 2, "input")
+    assert curve(browser) == errors(100)
+    choose(browser, "checkpoint", 0, "input")
+    choose(browser, "x", 0)  # the depth, which is the transformer's
+    assert len(curve(browser)) == 2 and "k = mean of all" in browser.execute_script(
+        "return document.getElementById('note').textContent"
+    )
+    level = curve(browser, "ols")
+    assert len(level) == 2 and level[0] == level[1]
+    choose(browser, "x", 2)
+    choose(browser, "point-1", 1 + 5)
+    assert curve(browser) == pytest.approx(
+        [regression_runs.error("transformer", 5, step, 1) for step in regression_runs.STEPS[1:]], abs=0.011
+    )
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

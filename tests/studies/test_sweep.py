@@ -152,3 +152,8 @@ def test_a_repeated_name_and_an_endless_range_are_refused():
 def test_powers_beyond_what_a_number_holds_are_named(power):
     with pytest.raises(ValueError, match="the value"):
         parse(f"task.num_sequences={power}")
+
+
+def test_zip_keeps_a_value_that_comes_again():
+    sweep = zip_({"a": (0.0, 0.5, 0.5), "b": (1, 1, 2)})
+    assert sweep.points == ({"a": 0.0, "b": 1}, {"a": 0.5, "b": 1}, {"a": 0.5, "b": 2})

@@ -1,0 +1,85 @@
+"""Trained predictors of a run, for whatever a study does not measure by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from icl_sim import names
+from icl_sim.engine.checkpoints import Checkpoints
+from icl_sim.engine.step import join
+from icl_sim.studies import codec, store
+from icl_sim.studies.measures import same
+from icl_sim.studies.plan import Entry, plan
+from icl_sim.studies.runner import CHECKPOINTS
+from icl_sim.studies.sweep import Value
+from icl_sim.types import Answerer, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained(Answerer):
+    """A predictor with the parameters of a run's last checkpoint: calling it on a batch gives its answers.
+
+    Attributes:
+      task: what it is evaluated on, with its seed; `prepare` it before sampling many batches.
+      step: the updates behind it.
+      point: the value of every swept name.
+    """
+
+    task: Task
+    step: int
+    point: Mapping[str, Any]
+
+
+def trained(workdir: str | os.PathLike, predictor: str, where: Mapping[str, Value] | None = None) -> Trained:
+    """The trained predictor of one member of a run.
+
+        model = icl.trained("out/task_diversity", "transformer", {"task.function.pool": 64, "seed": 0})
+        predictions_BP = model(model.task.sample(jax.random.key(0), 512))
+
+    Args:
+      workdir: the folder of the run, finished or not.
+      predictor: its name in the study.
+      where: values of swept names; those not given must have one value only.
+
+    Raises:
+      ValueError: if the run has no such member, or several, or nothing saved of it.
+    """
+    where = dict(where or {})
+    planned = plan(codec.decode(codec.from_json(store.about(workdir)["config"])))
+    names.require("The predictor", predictor, {entry.predictor: None for entry in planned.entries})
+    entries = [entry for entry in planned.entries if entry.predictor == predictor]
+    for name in where:
+        names.require("A name of the sweep", name, entries[0].point)
+    entry = _only([e for e in entries if all(same(e.point[name], value) for name, value in where.items())], where)
+    group = next(group for group in planned.groups if entry.id in group.ids)
+    folder = Path(workdir) / CHECKPOINTS / f"{group.ids[0]:06d}"
+    if not folder.is_dir():
+        raise ValueError(f"{workdir} holds no checkpoint of {predictor!r}; it trains nothing, or the run has not begun.")
+    with Checkpoints(folder) as checkpoints:
+        found = checkpoints.restore(group)
+    if found is None:
+        raise ValueError(f"{folder} holds no intact checkpoint of {predictor!r}.")
+    state, step = found
+    params = jax.tree.map(lambda column: column[group.ids.index(entry.id)], join(state.parts))
+    return Trained(entry.member.predictor, params, entry.member.eval_task, step, entry.point)
+
+
+def _only(entries: list[Entry], where: Mapping[str, Value]) -> Entry:
+    """The one entry that is left. Raises ValueError naming what there is to choose from."""
+    if len(entries) == 1:
+        return entries[0]
+    if not entries:
+        raise ValueError(f"No member of the run is at {dict(where)}.")
+    open_names = {
+        name: sorted({entry.point[name] for entry in entries}, key=str)
+        for name in entries[0].point
+        if len({repr(entry.point[name]) for entry in entries}) > 1
+    }
+    told = "; ".join(f"{name} of {', '.join(map(str, values))}" for name, values in open_names.items())
+    raise ValueError(f"{len(entries)} members of the run fit; choose {told}.")
