@@ -1,4 +1,4 @@
-"""How right predictions are: every measure maps `Outputs` and `Batch` to a number per sequence `[B]` or per slot `[B, P]`."""
+"""How right predictions are: measures map `Outputs` and `Batch` to a number per sequence `[B]` or per slot `[B, P]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from icl_sim.types import Array, Batch, Outputs
 
 
 def answered(outputs: Outputs, batch: Batch) -> int:
-    """P: of how many slots, the last ones, the answers count. Where the batch has no `weights` it is the query alone."""
+    """P: of how many slots, the last ones, answers count. Where the batch has no `weights` it is the query alone."""
     per_slot = batch.weights is not None and outputs.values.ndim == (3 if batch.num_classes else 2)
     return outputs.values.shape[1] if per_slot else 1
 
