@@ -3,6 +3,7 @@
     python launch/bench.py --case=icl_iwl_s0 --out=bench.json
     python launch/bench.py --case=icl_iwl_s0 --members=8 --context_length=16 --out=bench.json
     python launch/bench.py --case=algorithm1 --out=bench.json
+    taskset -c 0 python launch/bench.py --case=garg_tiny --out=bench.json
 
 Everything is measured in turns within one run, since a shared machine's speed drifts; every figure is the median over
 the rounds. Sampling and the optimiser are part of every update.
@@ -24,7 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging  # noqa: E402
 
-CASES = {"icl_iwl_s0": 16, "algorithm1": 100}  # with their members
+CASES = {  # with their members
+    "icl_iwl_s0": 16,
+    "algorithm1": 100,
+    "lsa_b": 1,
+    "garg_tiny": 1,
+    "raventos_small": 1,
+    "raventos_base": 1,
+}
 _CASE = flags.DEFINE_enum("case", next(iter(CASES)), list(CASES), "What to measure.")
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write; printed all the same.")
 _MEMBERS = flags.DEFINE_integer(
@@ -63,23 +71,26 @@ def main(argv: list[str]) -> int:
     members = _MEMBERS.value or CASES[_CASE.value]
     if _CASE.value == "algorithm1":
         found = measure_online(members, _SECONDS.value, _ROUNDS.value)
+    elif _CASE.value == "icl_iwl_s0":
+        found = {"context_length": _LENGTH.value}
+        found |= measure(s0(members, _LENGTH.value), _SECONDS.value, _ROUNDS.value)
     else:
-        found = measure(members, _LENGTH.value, _SECONDS.value, _ROUNDS.value)
-    text = json.dumps({"case": _CASE.value, **found}, indent=1)
+        found = measure(regression(_CASE.value, members), _SECONDS.value, _ROUNDS.value)
+    text = json.dumps({"case": _CASE.value, "members": members, **found}, indent=1)
     print(text)
     if out:
         out.write_text(text + "\n")
     return 0
 
 
-def measure(members: int, context_length: int, seconds: float, rounds: int) -> dict[str, Any]:
-    """All figures of one case."""
+def measure(group: Any, seconds: float, rounds: int) -> dict[str, Any]:
+    """All figures of one group."""
     import jax
 
     from icl_sim.engine.devices import member_mesh
     from icl_sim.engine.program import Program
 
-    group = s0(members, context_length)
+    members = len(group)
     program = Program(group, member_mesh(members))
     phase = group.members.predictor.phases[0]
     state = jax.block_until_ready(program.start())
@@ -102,8 +113,6 @@ def measure(members: int, context_length: int, seconds: float, rounds: int) -> d
 
     flops, matmul_flops = flops_per_update(group), 2 * MATMUL_SIZE**3 * len(program.devices)
     return {
-        "members": members,
-        "context_length": context_length,
         "devices": [str(device) for device in program.devices],
         "updates_per_s": median(lambda t: members / t["train"].wall),
         "ms_per_update": median(lambda t: 1e3 * t["train"].wall / members),
@@ -148,7 +157,6 @@ def measure_online(members: int, seconds: float, rounds: int) -> dict[str, Any]:
     timings = [_timed(train, count) for _ in range(rounds)]
     wall, cpu = (statistics.median(getattr(t, kind) for t in timings) / batch_size for kind in ("wall", "cpu"))
     return {
-        "members": members,
         "devices": [str(device) for device in program.devices],
         "rounds_per_s": members / wall,
         "seconds_per_million_rounds": 1e6 * wall,
@@ -209,6 +217,32 @@ def s0(members: int, context_length: int):
     return group
 
 
+def regression(case: str, members: int):
+    """Published networks on their regression tasks, one group of seeds.
+
+    `lsa_b`: one layer of linear self-attention of von Oswald et al. 2023; `garg_tiny`: the smallest transformer of Garg
+    et al. 2022 at d = 20; `raventos_small` and `raventos_base`: Raventos et al. 2023 at 2^10 tasks.
+    """
+    from icl_sim.engine.group import by_structure
+    from icl_sim.engine.settings import Evaluation, Member, Training
+
+    predictor, task, batch_size = REGRESSION[case]()
+
+    def member(seed: int) -> Member:
+        seeded = task.replace(seed=seed)
+        return Member(
+            predictor=predictor,
+            task=seeded,
+            eval_task=seeded,
+            training=Training(batch_size=batch_size),
+            evaluation=Evaluation(),
+            seed=seed,
+        )
+
+    (group,) = by_structure((seed, member(seed)) for seed in range(members))
+    return group
+
+
 def sampler(program: Any) -> Callable[[int], None]:
     """Only the sampling of all members' batches."""
     import jax
@@ -221,7 +255,7 @@ def sampler(program: Any) -> Callable[[int], None]:
         task = member.task.prepare(shared)
 
         def add(step: Any, total: Any) -> Any:
-            batch = task.sample(stream(member.seed, "train", step), member.training.batch_size)
+            batch = task.at(step).sample(stream(member.seed, "train", step), member.training.batch_size)
             return total + sum(jnp.sum(x) for x in (batch.inputs, batch.targets, batch.kinds))
 
         return jax.lax.fori_loop(0, stop, add, jnp.zeros(()))

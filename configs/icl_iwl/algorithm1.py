@@ -10,7 +10,7 @@ priors, 9. The published numbers are of a simulation in numpy, medians of 5 seed
 import math
 
 import icl_sim as icl
-from configs.icl_iwl import paper
+from configs.words import words
 from icl_sim.studies.claims import Claim, Ratio, Value, above, below, near
 from icl_sim.studies.figures import Lines, Quantity
 from icl_sim.tasks import ClassMixture, Symbols
@@ -34,7 +34,7 @@ SCALES = {"paper": 40, "quick": 5}  # seeds
 
 
 def get_config(arg=""):
-    seeds = SCALES[paper.words(arg, {"scale": SCALES})["scale"]]
+    seeds = SCALES[words(arg, {"scale": SCALES})["scale"]]
     study = icl.Study(
         name="Algorithm 1",
         description="Tabular g with add-1/2 counts, h copies labels by similarity, the gate is Hedge; 20,000 rounds.",

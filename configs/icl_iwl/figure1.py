@@ -9,7 +9,7 @@ where the in-weight bound falls below that best case.
 """
 
 import icl_sim as icl
-from configs.icl_iwl import paper
+from configs.words import words
 from icl_sim.studies.claims import Claim, Crossing, Value, above, near
 from icl_sim.studies.figures import Lines, Mark, Quantity
 from icl_sim.theory import Conditions, InContextBest, InContextLower, InContextUpper, InWeightUpper
@@ -22,7 +22,7 @@ KINDS = {"lower": {"figure": "in_context_lower", "exact": "in_context_best"}}
 
 
 def get_config(arg=""):
-    chosen = paper.words(arg, KINDS)["lower"]
+    chosen = words(arg, KINDS)["lower"]
     lower = KINDS["lower"][chosen]
 
     def crossing(**where):

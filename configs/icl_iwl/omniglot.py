@@ -20,6 +20,7 @@ encoder is smaller.
 
 import icl_sim as icl
 from configs.icl_iwl import claims_omniglot, paper
+from configs.words import words
 from icl_sim.predictors import ResidualEncoder
 from icl_sim.tasks import ClassMixture, Omniglot
 
@@ -42,7 +43,7 @@ SMALL_ENCODER = ResidualEncoder(stem_width=16, widths=(16, 32, 64), strides=(1, 
 
 
 def get_config(arg=""):
-    chosen = paper.words(arg, {**paper.KINDS, "sweep": SWEEPS, "choice of drawings": HELD_OUT})
+    chosen = words(arg, {**paper.KINDS, "sweep": SWEEPS, "choice of drawings": HELD_OUT})
     sweep, small = chosen["sweep"], chosen["scale"] != "paper"
     return paper.config(
         f"{chosen['scale']},{chosen['family']}",

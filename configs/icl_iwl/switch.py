@@ -15,7 +15,7 @@ import dataclasses
 import math
 
 import icl_sim as icl
-from configs.icl_iwl import paper
+from configs.words import words
 from icl_sim.predictors import Gated, InWeightMLP, KernelCopy, Transformer
 from icl_sim.studies.claims import At, Claim, Crossing, Ratio, Value, near
 from icl_sim.studies.figures import Lines, Mark, Quantity
@@ -30,7 +30,7 @@ MIXTURES = ("algorithm1", "gated", "transformer")
 
 
 def get_config(arg=""):
-    seeds, steps = SCALES[paper.words(arg, {"scale": SCALES})["scale"]]
+    seeds, steps = SCALES[words(arg, {"scale": SCALES})["scale"]]
     study = icl.Study(
         name="Switch to memory",
         description="S0 online: where g overtakes h, and where networks turn from context to memory.",

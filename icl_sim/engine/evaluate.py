@@ -144,8 +144,15 @@ def _told(asked: _Asked, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         other = Answerer(member.references[name], params)
         for comparison in member.comparisons.values():
             if name in (comparison.references or member.references):
-                told |= {f"{what}_{name}": value for what, value in comparison.compare(me, other, batch).items()}
+                found = comparison.compare(me, other, batch)
+                told |= {_suffixed(what, name): value for what, value in found.items()}
     return told
+
+
+def _suffixed(what: str, reference: str) -> str:
+    """The name of a measure with that of the reference: "spd" as "spd_ridge", "loss/5" as "loss_ridge/5"."""
+    head, slash, number = what.partition("/")
+    return f"{head}_{reference}{slash}{number}"
 
 
 def _weighted(values: Mapping[str, Array], batch: Batch) -> dict[str, tuple[Array, Array]]:

@@ -24,14 +24,22 @@ from tests.engine.toys import Corners, Line, Parts, group, member, run
             Training(learning_rate=0.5, warmup_steps=4, schedule="rsqrt"),
             {0: 0.125, 1: 0.25, 3: 0.5, 15: 0.25, 63: 0.125, 399: 0.05},
         ),
+        (
+            Training(learning_rate=0.5, warmup_steps=4, steps=12, schedule="triangle"),
+            {0: 0.125, 3: 0.5, 5: 0.375, 7: 0.25, 11: 0.0},
+        ),
+        (
+            Training(learning_rate=0.5, warmup_steps=4, steps=16, schedule="cosine"),
+            {1: 0.25, 3: 0.5, 6: 0.25 * (1 + 0.5**0.5), 9: 0.25, 15: 0.0},
+        ),
     ],
 )
 def test_learning_rates(training, rates):
     """Update s (0-based) has the rate r (s+1)/w up to s+1 = w, then r or, by rsqrt, r sqrt(w/(s+1))."""
     for step, rate in rates.items():
-        assert learning_rate(training, step) == np.float32(rate)
+        assert learning_rate(training, step) == pytest.approx(rate, rel=1e-6, abs=1e-8)
     by_program = jax.jit(jax.vmap(learning_rate, (None, 0)))(training, jnp.asarray(list(rates)))
-    np.testing.assert_allclose(by_program, list(rates.values()), rtol=1e-6)
+    np.testing.assert_allclose(by_program, list(rates.values()), rtol=1e-6, atol=1e-8)
 
 
 RATE, EPSILON, WARMUP, STEPS, SEED = 0.05, 0.01, 5, 30, 3

@@ -1,0 +1,229 @@
+"""What can be learned in context: function classes and their best known learners (Garg et al. 2022, "What Can
+Transformers Learn In-Context? A Case Study of Simple Function Classes", arXiv 2208.01066); Gaussian processes, sines.
+
+    python launch/run.py --config=configs/regression/function_classes.py:reference,sparse --workdir=out/sparse
+
+The part after the colon: a scale (see common.py), and one class: linear, sparse, tree, relu, quadratic, classification,
+mixture, gaussian_process, sine. Trees and boosting need scikit-learn: pip install 'icl_sim[learners]'.
+"""
+
+import dataclasses
+
+import icl_sim as icl
+from configs.regression import common
+from configs.regression.common import REFERENCE, Scale, fast, value
+from configs.words import words
+from icl_sim.metrics import GradientAlignment
+from icl_sim.predictors import (
+    Averaging,
+    Boosting,
+    GaussianProcessPosterior,
+    Lasso,
+    LeastSquares,
+    Nearest,
+    Transformer,
+    Tree,
+    TwoLayerNet,
+)
+from icl_sim.studies.claims import Difference, Ratio, above, below
+from icl_sim.studies.figures import Lines, Mark, Quantity
+from icl_sim.tasks import Regression
+from icl_sim.tasks.regression import (
+    Curriculum,
+    DecisionTree,
+    GaussianProcess,
+    Linear,
+    LinearClassification,
+    Mixture,
+    Quadratic,
+    ReluNetwork,
+    Sine,
+    Sparse,
+    Uniform,
+)
+
+STANDARD = Transformer(
+    depth=12, width=256, heads=8, tokens="shared", position="learned", initial="gpt2_core", position_count=201
+)
+# Twice the dimension and one more pair, or five times where functions have more parameters.
+SHORT, LONG = ("linear", "sparse", "quadratic", "classification", "mixture"), ("tree", "relu")
+SCALES = {
+    "paper": Scale(
+        dim=20,
+        pairs=41,
+        network=STANDARD,
+        training=icl.Training(steps=500_000, batch_size=64, learning_rate=1e-4),
+        more={"long": 101, "depth": 4, "hidden": 100, "nonzero": 3, "curriculum": True},
+    ),
+    "reference": Scale(
+        dim=5,
+        pairs=11,
+        network=dataclasses.replace(REFERENCE, tokens="shared"),
+        training=fast(16_000),
+        seeds=2,
+        more={"long": 26, "depth": 2, "hidden": 20, "nonzero": 2, "curriculum": False},
+    ),
+    "quick": Scale(
+        dim=5,
+        pairs=11,
+        network=dataclasses.replace(REFERENCE, tokens="shared"),
+        training=fast(2_000),
+        more={"long": 26, "depth": 2, "hidden": 20, "nonzero": 2, "curriculum": False},
+    ),
+}
+_OLS, _NEAREST = {"ols": LeastSquares()}, {"knn": Nearest(neighbours=3)}
+claim = common.claims_of("Garg et al. 2022", min_steps=10_000)
+
+
+def functions(scale: Scale):
+    """The class of each word, and the learners beside the transformer."""
+    more = scale.more
+    every = 1 if more["long"] < 50 else 5
+    return {
+        "linear": (Linear(), {**_OLS, **_NEAREST, "averaging": Averaging()}),
+        "sparse": (Sparse(nonzero=more["nonzero"]), {**_OLS, "lasso": Lasso(penalty=0.01)}),
+        "tree": (
+            DecisionTree(depth=more["depth"]),
+            {
+                **_NEAREST,
+                "tree": Tree(max_depth=2, every=every),
+                "tree_signs": Tree(max_depth=more["depth"], signs=True, every=every),
+                "boosting": Boosting(every=every),
+                "boosting_signs": Boosting(signs=True, every=every),
+            },
+        ),
+        "relu": (ReluNetwork(width=more["hidden"]), {**_OLS, **_NEAREST, "two_layer": TwoLayerNet(every=5)}),
+        "quadratic": (Quadratic(), {**_OLS, **_NEAREST}),
+        "classification": (LinearClassification(), {}),
+        "mixture": (Mixture(a=Linear(), b=Sparse(nonzero=more["nonzero"])), {**_OLS, "lasso": Lasso(penalty=0.01)}),
+        "gaussian_process": (GaussianProcess(), {"posterior": GaussianProcessPosterior(), **_NEAREST}),
+        "sine": (Sine(), {**_NEAREST, "posterior": GaussianProcessPosterior()}),
+    }
+
+
+def claims(part: str, scale: Scale):
+    """Orderings of section 7 (C1, C3 to C6), at the scale that is run; the paper's numbers are of d = 20."""
+    last, d = (scale.more["long"] if part in LONG else scale.pairs) - 1, scale.dim
+
+    def error(at, predictor="transformer"):
+        return value(f"normalized_error/{at}", predictor)
+
+    if part == "linear":
+        return (
+            claim(
+                "C1.half",
+                f"After d/2 = {d // 2} examples the error is that of least squares, {1 - d // 2 / d:.2g}, to .1.",
+                Difference(error(d // 2), error(d // 2, "ols")),
+                below(0.1),
+                "follows least squares",
+                seeds=2,
+            ),
+            claim("C1.d", f"After d = {d} examples it is below .25.", error(d), below(0.25), 0.02, seeds=2),
+            claim("C1.2d", f"After 2d = {last} examples it is below .1.", error(last), below(0.1), 0.0006, seeds=2),
+            claim(
+                "C1.nearest",
+                f"It is better than 3 nearest neighbours and averaging after {d} examples.",
+                Difference(error(d, "knn"), error(d)),
+                above(0.3),
+                "far better",
+                seeds=2,
+            ),
+            claim(
+                "C6",
+                f"After {d // 2} examples the gradient points along w as far as they tell it: cosine above .9.",
+                value(f"projected_gradient_cosine_ols/{d // 2}"),
+                above(0.9),
+                "near 1",
+                seeds=2,
+            ),
+        )
+    if part == "sparse":
+        return (
+            claim(
+                "C3.lasso",
+                "It knows that weights are sparse: after d - 1 examples its error is below that of least squares.",
+                Difference(error(d - 1, "ols"), error(d - 1)),
+                above(0),
+                "as Lasso",
+                seeds=2,
+            ),
+        )
+    if part == "tree":
+        return (
+            claim(
+                "C4",
+                f"After {last} examples it is better than a greedy tree and than boosting.",
+                Ratio(error(last), error(last, "boosting")),
+                below(1),
+                ".12 against .80 and .62",
+                seeds=2,
+            ),
+        )
+    if part == "relu":
+        return (
+            claim(
+                "C5",
+                f"After {last} examples it is as good as a two-layer network trained on them, to a factor of 1.5.",
+                Ratio(error(last), error(last, "two_layer")),
+                below(1.5),
+                ".17 both",
+                seeds=2,
+            ),
+        )
+    return ()
+
+
+def get_config(arg=""):
+    chosen = words(arg, {"scale": SCALES, "class": functions(SCALES["paper"])})
+    scale, part = SCALES[chosen["scale"]], chosen["class"]
+    function, learners = functions(scale)[part]
+    dim, pairs = (1, 11) if part in ("sine", "gaussian_process") else (scale.dim, scale.pairs)
+    pairs = scale.more["long"] if part in LONG else pairs
+    task = Regression(function=function, dim=dim, context_length=pairs - 1)
+    if part == "sine":
+        task = task.replace(inputs=Uniform(half_width=5.0))
+    if scale.more["curriculum"] and dim > 5:
+        long = part in LONG
+        task = task.replace(curriculum=Curriculum(pairs=26 if long else 11, pairs_step=5 if long else 2))
+    linear = part == "linear"
+    quantity = Quantity("error", "default", "Error") if part == "classification" else None
+    quantity = quantity or Quantity("normalized_error", "default", "Squared error / that of answering 0")
+    study = icl.Study(
+        name=f"Function classes: {part.replace('_', ' ')} ({chosen['scale']})",
+        description=f"Garg et al. 2022: {part.replace('_', ' ')} functions, d = {dim}, {pairs} pairs.",
+        task=task,
+        predictors={"transformer": scale.network, **learners},
+        references=_OLS if linear else {},
+        comparisons={"alignment": GradientAlignment()} if linear else {},
+        training=scale.training,
+        evaluation=scale.evaluation,
+        sweep=icl.product({"seed": range(scale.seeds)}),
+        claims=claims(part, scale),
+        figures=(
+            Lines(
+                name="positions",
+                title=f"Error over examples in context: {part.replace('_', ' ')}",
+                quantities=(quantity,),
+                x="position",
+                lines="predictor",
+                marks=(Mark(float(dim), "k = d"),) if linear or part == "sparse" else (),
+                limits=(0.0, 1.5),
+            ),
+            Lines(name="steps", title="Error while training", quantities=(quantity,), x="step", lines="predictor"),
+            *(
+                Lines(
+                    name="gradients",
+                    title="Gradient of the answer and the true weights",
+                    quantities=(
+                        Quantity("gradient_cosine_ols", "default", "cosine with w"),
+                        Quantity("projected_gradient_cosine_ols", "default", "with w as far as examples tell it"),
+                    ),
+                    x="position",
+                    lines="quantity",
+                    predictors=("transformer",),
+                )
+                for _ in range(linear)
+            ),
+        ),
+    )
+    return icl.config_of(study)

@@ -1,0 +1,126 @@
+"""A transformer trained on linear regression, on prompts of other laws (Garg et al. 2022, section 4).
+
+    python launch/run.py --config=configs/regression/shifts.py:reference --workdir=out/shifts
+
+Words: see common.py.
+"""
+
+import icl_sim as icl
+from configs.regression import common
+from configs.regression.common import value
+from configs.regression.function_classes import SCALES
+from configs.words import words
+from icl_sim.predictors import LeastSquares, Nearest
+from icl_sim.studies.claims import Difference, Ratio, above, below
+from icl_sim.studies.figures import Lines, Mark, Quantity
+from icl_sim.tasks import Regression
+from icl_sim.tasks.regression import Curriculum
+
+SHIFTS = {
+    "skewed": "covariance with eigenvalues 1/i²",
+    "half_subspace": "inputs in d/2 dimensions",
+    "label_noise": "label noise",
+    "orthants": "context in one orthant",
+    "orthogonal_query": "query orthogonal to the context",
+    "matching_query": "query from the context",
+    "x_scale:1/3": "inputs x 1/3",
+    "x_scale:2": "inputs x 2",
+    "x_scale:3": "inputs x 3",
+    "w_scale:1/3": "weights x 1/3",
+    "w_scale:2": "weights x 2",
+    "w_scale:3": "weights x 3",
+    "query_scale:2": "query x 2",
+}
+claim = common.claims_of("Garg et al. 2022, section 4", min_steps=10_000)
+
+
+def claims(dim: int, last: int):
+    def error(eval_set, at, predictor="transformer"):
+        return value(f"normalized_error/{at}", predictor, eval_set)
+
+    return (
+        claim(
+            "C2.orthogonal",
+            "A query that the context tells nothing about has the error of answering 0, 1, to .15.",
+            error("orthogonal_query", dim - 1),
+            above(0.85),
+            "about 1",
+            seeds=2,
+        ),
+        claim(
+            "C2.matching",
+            f"A query that stands in the context is answered: error below .1 after {last} examples.",
+            error("matching_query", last),
+            below(0.1),
+            0.0005,
+            seeds=2,
+        ),
+        claim(
+            "C2.orthants",
+            f"A context from one orthant costs less than .2 after {last} examples.",
+            Difference(error("orthants", last), error("default", last)),
+            below(0.2),
+            0.004,
+            seeds=2,
+        ),
+        claim(
+            "C2.subspace",
+            f"Inputs in a subspace are learned: error below .1 after {last} examples.",
+            error("half_subspace", last),
+            below(0.1),
+            0.0006,
+            seeds=2,
+        ),
+        claim(
+            "C2.scale",
+            "Larger inputs cost more than larger weights: three times as large, at the last example.",
+            Ratio(error("x_scale:3", last), error("w_scale:3", last)),
+            above(1),
+            ".58 against .028",
+            seeds=2,
+        ),
+        claim(
+            "C2.noise",
+            f"Label noise brings least squares to a peak at k = d; at k = {dim} the transformer's error is smaller.",
+            Difference(
+                value(f"clean_error/{dim}", "ols", "label_noise"),
+                value(f"clean_error/{dim}", "transformer", "label_noise"),
+            ),
+            above(0),
+            "a bump, but smaller",
+            seeds=2,
+        ),
+    )
+
+
+def get_config(arg=""):
+    chosen = words(arg, {"scale": SCALES})
+    scale = SCALES[chosen["scale"]]
+    task = Regression(dim=scale.dim, context_length=scale.pairs - 1, shifts=tuple(SHIFTS))
+    if scale.more["curriculum"]:
+        task = task.replace(curriculum=Curriculum())
+    study = icl.Study(
+        name=f"Linear regression under other laws ({chosen['scale']})",
+        description=f"Garg et al. 2022: trained on d = {scale.dim}, normal inputs, {scale.pairs} pairs.",
+        task=task,
+        predictors={"transformer": scale.network, "ols": LeastSquares(), "knn": Nearest(neighbours=3)},
+        training=scale.training,
+        evaluation=scale.evaluation,
+        sweep=icl.product({"seed": range(scale.seeds)}),
+        claims=claims(scale.dim, scale.pairs - 1),
+        figures=tuple(
+            Lines(
+                name=name.replace(":", "_").replace("/", "_"),
+                title=f"Error over examples in context: {told}",
+                quantities=(
+                    Quantity("clean_error" if name == "label_noise" else "normalized_error", name, "Squared error / d"),
+                ),
+                x="position",
+                lines="predictor",
+                marks=(Mark(float(scale.dim), "k = d"),),
+                limits=(0.0, 2.0),
+            )
+            for name, told in {"default": "as trained", **SHIFTS}.items()
+        ),
+    )
+    return icl.config_of(study)
