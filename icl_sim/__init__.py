@@ -19,6 +19,7 @@ _HOME = {
     "product": "studies.sweep",
     "run": "studies.runner",
     "simulate": "studies.runner",
+    "trained": "studies.trained",
     "use_all_cores": "engine.devices",
     "write_report": "studies.report",
     "zip_": "studies.sweep",

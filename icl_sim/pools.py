@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from icl_sim.draws import normal
 from icl_sim.keys import stream
 from icl_sim.types import Array, Key, Leaf
 
@@ -25,4 +26,4 @@ def draw(key: Key, dim: int, law: str = "normal") -> Array:
     """One row, `[dim]`."""
     if law == "laplace":
         return jax.random.laplace(key, (dim,)) / jnp.sqrt(2.0)
-    return jax.random.normal(key, (dim,))
+    return normal(key, (dim,))

@@ -229,7 +229,10 @@ class Comparison:
     `references`. One that is dear may be for some of these only, by a static field of this name.
     """
 
-    references: tuple[str, ...] = ()
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names of the references that it is for; empty for all."""
+        return ()
 
     def compare(self, a: Answerer, b: Answerer, batch: Batch) -> Mapping[str, Array]:
         """Named measures, each `[B]` or per slot `[B, P]`; NaN where they do not apply."""

@@ -225,8 +225,20 @@ def regression(case: str, members: int):
     """
     from icl_sim.engine.group import by_structure
     from icl_sim.engine.settings import Evaluation, Member, Training
+    from icl_sim.predictors import LinearAttention
+    from icl_sim.predictors.networks import published
+    from icl_sim.tasks import Regression
+    from icl_sim.tasks.regression import Linear, Uniform
 
-    predictor, task, batch_size = REGRESSION[case]()
+    if case == "lsa_b":
+        predictor, batch_size = LinearAttention(), 2048
+        task = Regression(inputs=Uniform(half_width=0.5), dim=10, context_length=10, scored="last")
+    elif case == "garg_tiny":
+        predictor, batch_size = published.garg("tiny"), 64
+        task = Regression(dim=20, context_length=40)
+    else:
+        predictor, batch_size = published.raventos(case.removeprefix("raventos_")), 256
+        task = Regression(function=Linear(pool=2.0**10), noise=0.5, dim=8, context_length=15)
 
     def member(seed: int) -> Member:
         seeded = task.replace(seed=seed)

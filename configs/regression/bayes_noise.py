@@ -13,7 +13,8 @@ import icl_sim as icl
 from configs.regression import common
 from configs.regression.common import REFERENCE, Scale, fast, value
 from configs.words import words
-from icl_sim.predictors import Ridge, Transformer
+from icl_sim.predictors import Ridge
+from icl_sim.predictors.networks import published
 from icl_sim.studies.claims import Lowest, above
 from icl_sim.studies.figures import Closest, Lines, Quantity
 from icl_sim.tasks import Regression
@@ -21,9 +22,7 @@ from icl_sim.tasks import Regression
 # sigma, tau; the penalty sigma^2 / tau^2 by the name of its reference.
 SETTINGS = ((0.0, 1.0), (0.25, 1.0), (0.5, 1.5), (0.5, 1.0), (0.5, 0.75))
 PENALTIES = {"ols": 0.0, "ridge_1_16": 1 / 16, "ridge_1_9": 1 / 9, "ridge_1_4": 1 / 4, "ridge_4_9": 4 / 9}
-AKYUREK = Transformer(
-    depth=16, width=512, heads=4, tokens="separate", position="learned", initial="uniform"
-)
+AKYUREK = published.akyurek(block="pre_norm")
 SCALES = {
     "paper": Scale(
         dim=8,

@@ -21,10 +21,10 @@ from icl_sim.predictors import (
     Lasso,
     LeastSquares,
     Nearest,
-    Transformer,
     Tree,
     TwoLayerNet,
 )
+from icl_sim.predictors.networks import published
 from icl_sim.studies.claims import Difference, Ratio, above, below
 from icl_sim.studies.figures import Lines, Mark, Quantity
 from icl_sim.tasks import Regression
@@ -42,16 +42,13 @@ from icl_sim.tasks.regression import (
     Uniform,
 )
 
-STANDARD = Transformer(
-    depth=12, width=256, heads=8, tokens="shared", position="learned", initial="gpt2_core", position_count=201
-)
 # Twice the dimension and one more pair, or five times where functions have more parameters.
 SHORT, LONG = ("linear", "sparse", "quadratic", "classification", "mixture"), ("tree", "relu")
 SCALES = {
     "paper": Scale(
         dim=20,
         pairs=41,
-        network=STANDARD,
+        network=published.garg(),
         training=icl.Training(steps=500_000, batch_size=64, learning_rate=1e-4),
         more={"long": 101, "depth": 4, "hidden": 100, "nonzero": 3, "curriculum": True},
     ),

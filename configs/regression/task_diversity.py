@@ -15,16 +15,14 @@ import icl_sim as icl
 from configs.regression import common
 from configs.regression.common import REFERENCE, Scale, fast, value
 from configs.words import words
-from icl_sim.predictors import DiscreteMMSE, Ridge, Transformer
+from icl_sim.predictors import DiscreteMMSE, Ridge
+from icl_sim.predictors.networks import published
 from icl_sim.studies.claims import Crossing, Difference, Ratio, above, below
 from icl_sim.studies.figures import Lines, Quantity
 from icl_sim.tasks import Regression
 from icl_sim.tasks.regression import Linear
 
 M = "task.function.pool"
-RAVENTOS = Transformer(
-    depth=8, width=128, heads=2, tokens="separate", position="learned", initial="gpt2", end_bias=False
-)
 _TRIANGLE = icl.Training(
     steps=500_000, batch_size=256, learning_rate=1e-3, schedule="triangle", warmup_steps=250_000
 )
@@ -36,12 +34,12 @@ def powers(*exponents):
 
 SCALES = {
     "paper": Scale(
-        dim=8, pairs=16, network=RAVENTOS, training=_TRIANGLE, more={"noise": 0.5, "pools": powers(*range(1, 21))}
+        dim=8, pairs=16, network=published.raventos(), training=_TRIANGLE, more={"noise": 0.5, "pools": powers(*range(1, 21))}
     ),
     "paper_small": Scale(
         dim=8,
         pairs=16,
-        network=dataclasses.replace(RAVENTOS, depth=4, width=64),
+        network=published.raventos("small"),
         training=_TRIANGLE,
         more={"noise": 0.5, "pools": powers(*range(1, 21))},
     ),

@@ -15,6 +15,7 @@ from icl_sim.metrics.barrier import barrier
 from icl_sim.metrics.bootstrap import bootstrap
 from icl_sim.metrics.distance import Distance
 from icl_sim.metrics.implied_weights import ImpliedWeights
+from icl_sim.metrics.linear_maps import CopySensitivity, Interpolation, Rollout
 from icl_sim.metrics.linear_probe import linear_probe
 from icl_sim.metrics.preference import context, memory, preference
 from icl_sim.metrics.sensitivity import GradientAlignment, Sensitivity
@@ -28,6 +29,9 @@ COMPARISONS: dict[str, type[Comparison]] = {
     "sensitivity": Sensitivity,
     "gradient_alignment": GradientAlignment,
     "implied_weights": ImpliedWeights,
+    "interpolation": Interpolation,
+    "rollout": Rollout,
+    "copy_sensitivity": CopySensitivity,
 }
 
 __all__ = [
@@ -35,9 +39,12 @@ __all__ = [
     "COMPARISONS",
     "REGRESSION",
     "RESAMPLED",
+    "CopySensitivity",
     "Distance",
     "GradientAlignment",
     "ImpliedWeights",
+    "Interpolation",
+    "Rollout",
     "Sensitivity",
     "answered",
     "barrier",

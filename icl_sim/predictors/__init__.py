@@ -2,26 +2,82 @@
 
 from icl_sim.predictors.gated import Gated, with_parts
 from icl_sim.predictors.in_weight import InWeightMLP
-from icl_sim.predictors.learners import KernelCopy, Nearest
-from icl_sim.predictors.networks import Encoder, ResidualEncoder, Transformer
+from icl_sim.predictors.learners import (
+    Averaging,
+    Boosting,
+    DiscreteMMSE,
+    GaussianProcessPosterior,
+    GradientDescent,
+    GradientDescentPlusPlus,
+    GrowingSGD,
+    KernelCopy,
+    Lasso,
+    LeastSquares,
+    Nearest,
+    OnePassSGD,
+    Preconditioned,
+    Ridge,
+    SmoothedMMSE,
+    Tree,
+    Tuned,
+    TwoLayerNet,
+)
+from icl_sim.predictors.networks import Encoder, LinearAttention, ResidualEncoder, Transformer
+from icl_sim.predictors.probed import Probed
 from icl_sim.types import Predictor
 
 PREDICTORS: dict[str, type[Predictor]] = {
     "transformer": Transformer,
+    "linear_attention": LinearAttention,
     "in_weight": InWeightMLP,
     "kernel_copy": KernelCopy,
     "nearest": Nearest,
+    "least_squares": LeastSquares,
+    "ridge": Ridge,
+    "averaging": Averaging,
+    "gradient_descent": GradientDescent,
+    "one_pass_sgd": OnePassSGD,
+    "growing_sgd": GrowingSGD,
+    "gradient_descent_plus_plus": GradientDescentPlusPlus,
+    "preconditioned": Preconditioned,
+    "tuned": Tuned,
+    "lasso": Lasso,
+    "discrete_mmse": DiscreteMMSE,
+    "smoothed_mmse": SmoothedMMSE,
+    "gaussian_process": GaussianProcessPosterior,
+    "two_layer": TwoLayerNet,
+    "tree": Tree,
+    "boosting": Boosting,
     "gated": Gated,
+    "probed": Probed,
 }
 
 __all__ = [
     "PREDICTORS",
+    "Averaging",
+    "Boosting",
+    "DiscreteMMSE",
     "Encoder",
     "Gated",
+    "GaussianProcessPosterior",
+    "GradientDescent",
+    "GradientDescentPlusPlus",
+    "GrowingSGD",
     "InWeightMLP",
     "KernelCopy",
+    "Lasso",
+    "LeastSquares",
+    "LinearAttention",
     "Nearest",
+    "OnePassSGD",
+    "Preconditioned",
+    "Probed",
     "ResidualEncoder",
+    "Ridge",
+    "SmoothedMMSE",
     "Transformer",
+    "Tree",
+    "Tuned",
+    "TwoLayerNet",
     "with_parts",
 ]

@@ -4,9 +4,21 @@ from icl_sim.tasks.class_mixture import ClassMixture
 from icl_sim.tasks.glyphs import Glyphs
 from icl_sim.tasks.omniglot import Omniglot
 from icl_sim.tasks.prototypes import Prototypes
+from icl_sim.tasks.regression import PARTS as REGRESSION_PARTS
+from icl_sim.tasks.regression import Regression
 from icl_sim.tasks.symbols import Symbols
 
-TASKS = {"class_mixture": ClassMixture}
+TASKS = {"class_mixture": ClassMixture, "regression": Regression}
 INPUTS = {"prototypes": Prototypes, "symbols": Symbols, "glyphs": Glyphs, "omniglot": Omniglot}
 
-__all__ = ["INPUTS", "TASKS", "ClassMixture", "Glyphs", "Omniglot", "Prototypes", "Symbols"]
+__all__ = [
+    "INPUTS",
+    "REGRESSION_PARTS",
+    "TASKS",
+    "ClassMixture",
+    "Glyphs",
+    "Omniglot",
+    "Prototypes",
+    "Regression",
+    "Symbols",
+]

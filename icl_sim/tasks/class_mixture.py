@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from icl_sim import names
+from icl_sim import draws, names
 from icl_sim.keys import stream
 from icl_sim.tasks import contexts
 from icl_sim.tasks.glyphs import Glyphs
@@ -226,7 +226,7 @@ class ClassMixture(Task):
     def _classes_and_labels(self, key: Key, forced_query: Array) -> tuple[Array, Array, Array]:
         """Classes, labels before label noise and labels of the slots of one sequence, int32 `[S]` each."""
         length = self.context_length
-        u = jax.random.uniform(key, (4 + (length + 1) + 2 * length,))
+        u = draws.uniform(key, (4 + (length + 1) + 2 * length,))
         (u_query, u_relevant, u_first, u_shift), u = u[:4], u[4:]
         u_noise_S, u_rank_L, u_class_L = u[: length + 1], u[length + 1 : 2 * length + 1], u[2 * length + 1 :]
         query = jnp.where(forced_query >= 0, forced_query, self.prior.draw_within(u_query, self.query_group))

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from icl_sim import draws
 from icl_sim.types import Array, Key, Leaf, setting, static
 
 
@@ -50,5 +51,5 @@ class Prototypes:
         """Inputs `[B, S, dim]`; a row's noise is a function of its own key alone."""
         if self.table is None:
             raise ValueError("The prototypes have not been drawn yet; call prepare first.")
-        noise_BSX = jax.vmap(lambda key: jax.random.normal(key, (classes_BS.shape[1], self.dim)))(keys_B)
+        noise_BSX = jax.vmap(lambda key: draws.normal(key, (classes_BS.shape[1], self.dim)))(keys_B)
         return self.table[classes_BS] + self.noise * noise_BSX

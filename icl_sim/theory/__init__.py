@@ -2,6 +2,7 @@
 
 from icl_sim.theory import bounds, exact, switch
 from icl_sim.theory.conditions import Conditions, InContextBest, InContextLower, InContextUpper, InWeightUpper
+from icl_sim.theory.constructions import Constructed, construct
 from icl_sim.theory.learners import LEARNERS, Counts, FollowTheRegularizedLeader, GradientDescent, Hedge, Learner
 from icl_sim.theory.online import OnlineGated
 from icl_sim.types import Predictor, Task
@@ -13,6 +14,7 @@ PREDICTORS: dict[str, type[Predictor]] = {
     "in_context_upper": InContextUpper,
     "in_context_best": InContextBest,
     "in_context_lower": InContextLower,
+    "constructed": Constructed,
 }
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "PREDICTORS",
     "TASKS",
     "Conditions",
+    "Constructed",
     "Counts",
     "FollowTheRegularizedLeader",
     "GradientDescent",
@@ -31,6 +34,7 @@ __all__ = [
     "Learner",
     "OnlineGated",
     "bounds",
+    "construct",
     "exact",
     "switch",
 ]

@@ -1,6 +1,7 @@
 """Trained networks, written as flax NNX modules behind one seam."""
 
 from icl_sim.predictors.networks.encoder import Encoder, ResidualEncoder
+from icl_sim.predictors.networks.linear_attention import LinearAttention
 from icl_sim.predictors.networks.transformer import Transformer
 
-__all__ = ["Encoder", "ResidualEncoder", "Transformer"]
+__all__ = ["Encoder", "LinearAttention", "ResidualEncoder", "Transformer"]

@@ -1,9 +1,10 @@
-"""The transformer: pre-norm causal blocks over the tokens x_1, y_1, ..., x_L, y_L, x_query.
+"""The transformer: blocks of attention and MLP over the tokens x_1, y_1, ..., x_L, y_L, x_query.
 
-Chan et al. 2025, section 3. Input tokens are the inputs themselves where they are as wide as the network (the
-frozen identity of the paper), or a trained projection of them; label tokens are a trained projection of the
-one-hot label; a fixed sinusoid of base 30 tells positions apart, and an input and its label share one. The
-answer is read at the last token.
+By default that of Chan et al. 2025, section 3. Input tokens are the inputs themselves where they are as wide as the
+network (the frozen identity of the paper), or a trained projection of them; label tokens are a trained projection of
+the one-hot label; a fixed sinusoid of base 30 tells positions apart, and an input and its label share one. The answer
+is read at the last token or, where every slot is a query, at the token of every input. Those of the regression papers
+are `published`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from icl_sim import names
+from icl_sim.predictors.networks import attention
 from icl_sim.predictors.networks.encoder import Encoder, encode, features, with_encoder
+from icl_sim.predictors.networks.initial import INITIAL, draw
+from icl_sim.predictors.networks.positions import POSITIONS, sinusoid
 from icl_sim.predictors.networks.seam import Functional, functional
+from icl_sim.predictors.networks.tokens import TOKENS, interleave, projected
 from icl_sim.types import Array, Batch, Key, Leaf, Outputs, Params, Predictor, setting, static
 
-POSITIONS = ("shared_sinusoid", "token_sinusoid", "none")
+BLOCKS = ("pre_norm", "replaced")
+GELUS = ("tanh", "exact")
 EPSILON = 1e-5  # of the layer norms
 
 
@@ -35,121 +42,263 @@ def _rows(layer: nnx.Linear, x_BTD: Array) -> Array:
     return jnp.reshape(layer(jnp.reshape(x_BTD, (-1, x_BTD.shape[-1]))), (*x_BTD.shape[:2], -1))
 
 
+def _normed_rows(norm: nnx.LayerNorm, layer: nnx.Linear, x_BTD: Array) -> Array:
+    """The layer applied to the norm of rows.
+
+    Where there are more rows than the layer has columns, scale and bias of the norm are multiplied into the layer
+    instead of into every row: on a CPU a tenth of the whole step of a regression network.
+    """
+    kernel_DF: Array = layer.kernel[...]  # type: ignore
+    rows, width = math.prod(x_BTD.shape[:2]), x_BTD.shape[-1]
+    if rows <= kernel_DF.shape[1]:
+        return _rows(layer, norm(x_BTD))
+    scale_D, shift_D = norm.scale[...], norm.bias[...]  # type: ignore
+    centred_BTD = x_BTD - jnp.mean(x_BTD, axis=-1, keepdims=True)
+    variance_BT1 = jnp.mean(jnp.square(centred_BTD), axis=-1, keepdims=True)
+    normed_RD = jnp.reshape(centred_BTD * jax.lax.rsqrt(variance_BT1 + EPSILON), (rows, width))
+    bias_F = shift_D @ kernel_DF
+    if layer.bias is not None:
+        bias_F = bias_F + layer.bias[...]
+    y_RF = normed_RD @ (scale_D[:, None] * kernel_DF) + bias_F[None]
+    return jnp.reshape(y_RF, (*x_BTD.shape[:2], -1))
+
+
+def _narrowed_rows(layer: nnx.Linear, x_BTF: Array) -> Array:
+    """The layer applied to rows that are wider than what it makes of them.
+
+    Where there are many, the kernel is transposed first, and so is its gradient: a product of columns with columns,
+    which a CPU multiplies half as fast again where the narrow ones come first. The barrier keeps XLA from undoing it.
+    """
+    kernel_FD: Array = layer.kernel[...]  # type: ignore
+    if math.prod(x_BTF.shape[:2]) <= kernel_FD.shape[0]:
+        return _rows(layer, x_BTF)
+    kernel_DF = jax.lax.optimization_barrier(kernel_FD.T)
+    y_RD = jnp.einsum("RF,DF->RD", jnp.reshape(x_BTF, (-1, x_BTF.shape[-1])), kernel_DF)
+    return jnp.reshape(y_RD + layer.bias[...][None], (*x_BTF.shape[:2], -1))  # type: ignore
+
+
 class Block(nnx.Module):
-    """Pre-norm attention and MLP. Queries, keys and values come from one fused kernel.
+    """Attention and MLP, each of the normalised stream. Queries, keys and values come from one fused kernel.
 
     Matrices of rows, and one batch axis in attention, are what a CPU multiplies fastest: the whole
-    training step takes a sixth less time than with products over more axes.
+    training step takes a sixth less time than with products over more axes. Heads are cut out one after the other,
+    since it copies slices faster than it transposes them.
     """
 
-    def __init__(self, width: int, heads: int, mlp_width: int, rngs: nnx.Rngs):
-        self.heads = heads
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        rngs: nnx.Rngs,
+        *,
+        attention_width: int | None = None,
+        replaced: bool = False,
+        exact_gelu: bool = False,
+    ):
+        self.heads, self.replaced, self.exact_gelu = heads, replaced, exact_gelu
+        self.attention_width = attention_width or width
         self.attention_norm = _norm(width, rngs)
-        self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
-        self.out = nnx.Linear(width, width, rngs=rngs)
+        self.qkv = nnx.Linear(width, 3 * self.attention_width, rngs=rngs)
+        self.out = nnx.Linear(self.attention_width, width, rngs=rngs)
         self.mlp_norm = _norm(width, rngs)
         self.up = nnx.Linear(width, mlp_width, rngs=rngs)
         self.down = nnx.Linear(mlp_width, width, rngs=rngs)
 
-    def __call__(self, x_BTD: Array, *, causal: bool, last_only: bool) -> tuple[Array, Array]:
+    def __call__(
+        self,
+        x_BTD: Array,
+        *,
+        causal: bool,
+        last_only: bool = False,
+        every: int = 1,
+        momentum_TT: Array | None = None,
+    ) -> tuple[Array, Array]:
         """Returns the residual stream and the attention map `[B, H, T, T]`.
 
-        With `last_only` both are those of the last token alone, `[B, 1, D]` and `[B, H, 1, T]`: the same
-        numbers with fewer operations, for the block after which nothing else is read.
-        """
-        B, T, D = x_BTD.shape
-        qkv = _rows(self.qkv, self.attention_norm(x_BTD))
-        q_GQK, k_GTK, v_GTK = (self._split_heads(part) for part in jnp.split(qkv, 3, axis=-1))
-        if last_only:
-            x_BTD, q_GQK = x_BTD[:, -1:], q_GQK[:, -1:]
-        logits_GQT = jnp.einsum("GQK,GTK->GQT", q_GQK, k_GTK) / math.sqrt(D // self.heads)
-        if causal and not last_only:
-            logits_GQT = jnp.where(jnp.tri(T, dtype=bool)[None], logits_GQT, -jnp.inf)
-        map_GQT = jax.nn.softmax(logits_GQT)
-        mix_BHQK = jnp.reshape(
-            jnp.einsum("GQT,GTK->GQK", map_GQT, v_GTK), (B, self.heads, -1, D // self.heads)
-        )
-        mix_BQD = jnp.reshape(jnp.swapaxes(mix_BHQK, 1, 2), x_BTD.shape)
-        x_BQD = x_BTD + _rows(self.out, mix_BQD)
-        hidden_BQF = jax.nn.gelu(_rows(self.up, self.mlp_norm(x_BQD)))
-        return x_BQD + _rows(self.down, hidden_BQF), jnp.reshape(map_GQT, (B, self.heads, -1, T))
+        With `last_only` both are those of the last token alone, `[B, 1, D]` and `[B, H, 1, T]`, and with `every` of
+        tokens 0, every, 2 every, ...: the same numbers with fewer operations, for the block after which nothing else
+        is read.
 
-    def _split_heads(self, x_BTD: Array) -> Array:
-        """Heads beside sequences in one axis G, `[B*H, T, K]`."""
-        B, T, D = x_BTD.shape
-        x_BHTK = jnp.swapaxes(jnp.reshape(x_BTD, (B, T, self.heads, D // self.heads)), 1, 2)
-        return jnp.reshape(x_BHTK, (B * self.heads, T, D // self.heads))
+        Args:
+          momentum_TT: what `attention.momentum` makes, if values have momentum.
+        """
+        T, A = x_BTD.shape[1], self.attention_width
+        asked = slice(-1, None) if last_only else slice(None, None, every)
+        seen_QT = jnp.tri(T, dtype=bool)[asked] if causal and not last_only else None
+        x_BTD, qkv = self._into(self.attention_norm, self.qkv, x_BTD)
+        x_BQD, K, mixes, maps = x_BTD[:, asked], A // self.heads, [], []
+        for head in range(self.heads):
+            q_BTK, k_BTK, v_BTK = (qkv[..., start + head * K : start + (head + 1) * K] for start in (0, A, 2 * A))
+            mix_BQK, map_BQT = attention.attend(q_BTK[:, asked], k_BTK, v_BTK, seen_QT)
+            mixes.append(mix_BQK)
+            maps.append(map_BQT)
+        mix_BQA = jnp.concatenate(mixes, axis=-1)
+        if momentum_TT is not None:
+            mix_BQA = mix_BQA + jnp.einsum("QT,BTA->BQA", momentum_TT[asked], qkv[..., 2 * A :])
+        x_BQD = x_BQD + _rows(self.out, mix_BQA)
+        x_BQD, up_BQF = self._into(self.mlp_norm, self.up, x_BQD)
+        hidden_BQF = jax.nn.gelu(up_BQF, approximate=not self.exact_gelu)
+        return x_BQD + _narrowed_rows(self.down, hidden_BQF), jnp.stack(maps, axis=1)
+
+    def _into(self, norm: nnx.LayerNorm, layer: nnx.Linear, x_BTD: Array) -> tuple[Array, Array]:
+        """The stream, and what the layer makes of its norm. The norm takes the stream's place if it is replaced."""
+        if self.replaced:
+            x_BTD = norm(x_BTD)
+            return x_BTD, _rows(layer, x_BTD)
+        return x_BTD, _normed_rows(norm, layer, x_BTD)
+
+
+class Plan(NamedTuple):
+    """The structure of a network. `positions` is the length of the learned table, 0 for none."""
+
+    inputs: int
+    classes: int
+    tokens: str
+    positions: int
+    end_bias: bool
+    depth: int
+    width: int
+    heads: int
+    mlp_width: int
+    replaced: bool
+    exact_gelu: bool
+
+    def block(self, rngs: nnx.Rngs) -> Block:
+        return Block(
+            self.width,
+            self.heads,
+            self.mlp_width,
+            rngs,
+            attention_width=self.width // self.heads if self.replaced else self.width,
+            replaced=self.replaced,
+            exact_gelu=self.exact_gelu,
+        )
 
 
 class TransformerNetwork(nnx.Module):
-    """`depth` blocks on tokens made of inputs `[B, L+1, E]` and labels `[B, L]`."""
+    """Blocks on tokens made of inputs `[B, L+1, E]` and targets `[B, L]`."""
 
-    def __init__(
-        self, *, inputs: int, classes: int, depth: int, width: int, heads: int, mlp_width: int, rngs: nnx.Rngs
-    ):
-        self.width = width
-        self.input_token = None if inputs == width else nnx.Linear(inputs, width, rngs=rngs)
-        self.label_token = nnx.Linear(classes, width, rngs=rngs)
-        self.blocks = nnx.List([Block(width, heads, mlp_width, rngs) for _ in range(depth)])
-        self.norm = _norm(width, rngs)
-        self.head = nnx.Linear(width, classes, rngs=rngs)
+    def __init__(self, plan: Plan, rngs: nnx.Rngs):
+        width, answers, linear = plan.width, max(plan.classes, 1), functools.partial(nnx.Linear, use_bias=plan.end_bias)
+        self.plan = plan
+        if plan.tokens == "interleaved":
+            self.input_token = None if plan.inputs == width else linear(plan.inputs, width, rngs=rngs)
+            self.label_token = linear(answers, width, rngs=rngs)
+        else:
+            self.token = linear(plan.inputs + (plan.tokens != "shared"), width, rngs=rngs)
+        if plan.positions:
+            self.position = nnx.Param(jax.random.normal(rngs.params(), (plan.positions, width)) / math.sqrt(width))
+        self.blocks = nnx.List([plan.block(rngs) for _ in range(plan.depth)])
+        self.norm = None if plan.replaced else _norm(width, rngs)
+        self.head = linear(width, answers, rngs=rngs)
 
     def __call__(
-        self, x_BSE: Array, y_BL: Array, position_TD: Array | None, *, causal: bool, record: bool
+        self,
+        x_BSE: Array,
+        y_BL: Array,
+        position_TD: Array | None,
+        momentum_TT: Array | None,
+        stack: Params | None,
+        *,
+        causal: bool,
+        every_slot: bool,
+        record: bool,
     ) -> tuple[Array, Mapping[str, Array]]:
-        """Returns logits `[B, C]` and, if asked for, the record."""
-        x_BSD = x_BSE if self.input_token is None else self.input_token(x_BSE)
-        # The projection of a one-hot label is a row of the kernel.
-        kernel_CD, bias_D = self.label_token.kernel[...], self.label_token.bias[...]  # type: ignore
-        y_BLD = kernel_CD[y_BL] + bias_D[None, None]
-        x_BTD = interleave(x_BSD, y_BLD)
+        """Returns answers `[B, C]` or, for `every_slot`, `[B, S, C]`, and if asked for the record; C is 1 in regression.
+
+        Args:
+          stack: parameters of all blocks, `[depth, ...]`, where it has none of its own.
+        """
+        x_BTD = self._tokens(x_BSE, y_BL)
+        if self.plan.positions:
+            x_BTD = x_BTD + self.position[...][None, : x_BTD.shape[1]]
         if position_TD is not None:
             x_BTD = x_BTD + position_TD[None]
         kept = {"residual/0": x_BTD}
-        for number, block in enumerate(self.blocks):
-            last_only = number == len(self.blocks) - 1
-            x_BTD, kept[f"attention/{number}"] = block(x_BTD, causal=causal, last_only=last_only)
-            kept[f"residual/{number + 1}"] = x_BTD
-        return self.head(self.norm(x_BTD[:, -1])), kept if record else {}
+        block = functools.partial(_block(self.plan).apply, causal=causal, momentum_TT=momentum_TT)
+        if stack is None:
+            *blocks, last = (functools.partial(b, causal=causal, momentum_TT=momentum_TT) for b in self.blocks)
+            seen = []
+            for block in blocks:
+                x_BTD, map_BHTT = block(x_BTD)
+                seen.append((map_BHTT, x_BTD))
+        else:
 
+            def step(x_BTD: Array, params: Params) -> tuple[Array, Any]:
+                x_BTD, map_BHTT = block(params, x_BTD)
+                return x_BTD, (map_BHTT, x_BTD) if record else None
 
-def interleave(x_BSD: Array, y_BLD: Array) -> Array:
-    """Tokens x_1, y_1, ..., x_L, y_L, x_query, `[B, 2L+1, D]`."""
-    B, L, D = y_BLD.shape
-    pairs_BTD = jnp.reshape(jnp.stack([x_BSD[:, :-1], y_BLD], axis=2), (B, 2 * L, D))
-    return jnp.concatenate([pairs_BTD, x_BSD[:, -1:]], axis=1)
+            x_BTD, stacked = jax.lax.scan(step, x_BTD, jax.tree.map(lambda leaf: leaf[:-1], stack))
+            seen = list(zip(*stacked, strict=True)) if record else []
+            last = functools.partial(block, jax.tree.map(lambda leaf: leaf[-1], stack))
+        # In the last block only the tokens that answer are needed; who records every slot wants the others too.
+        every = 2 if every_slot and not record else 1
+        x_BQD, map_BHQT = last(x_BTD, last_only=not every_slot, every=every)
+        for number, (attention_map, stream) in enumerate([*seen, (map_BHQT, x_BQD)]):
+            kept[f"attention/{number}"], kept[f"residual/{number + 1}"] = attention_map, stream
+        return self._answers(x_BQD[:, :: 2 // every], every_slot), kept if record else {}
 
+    def _tokens(self, x_BSE: Array, y_BL: Array) -> Array:
+        if self.plan.tokens != "interleaved":
+            bias_D = None if self.token.bias is None else self.token.bias[...]
+            return projected(x_BSE, y_BL, self.token.kernel[...], bias_D, self.plan.tokens)  # type: ignore
+        x_BSD = x_BSE if self.input_token is None else self.input_token(x_BSE)
+        if not self.plan.classes:
+            return interleave(x_BSD, self.label_token(y_BL[..., None]))
+        # The projection of a one-hot label is a row of the kernel.
+        y_BLD = self.label_token.kernel[...][y_BL]  # type: ignore
+        if self.label_token.bias is not None:
+            y_BLD = y_BLD + self.label_token.bias[...][None, None]
+        return interleave(x_BSD, y_BLD)
 
-def sinusoid(position_T: Array, width: int, base: Leaf) -> Array:
-    """Sines, then cosines, of position * base^(-2j/width), j < width/2: `[T, width]`."""
-    frequency_J = jnp.asarray(base, jnp.float32) ** (-2 * jnp.arange(width // 2) / width)
-    angle_TJ = position_T[:, None] * frequency_J[None]
-    return jnp.concatenate([jnp.sin(angle_TJ), jnp.cos(angle_TJ)], axis=-1)
+    def _answers(self, x_BQD: Array, every_slot: bool) -> Array:
+        if not every_slot:
+            x_BD = x_BQD[:, -1]
+            return self.head(x_BD if self.norm is None else self.norm(x_BD))
+        return _rows(self.head, x_BQD) if self.norm is None else _normed_rows(self.norm, self.head, x_BQD)
 
 
 @functools.cache
-def _network(inputs: int, classes: int, depth: int, width: int, heads: int, mlp_width: int) -> Functional:
-    return functional(
-        lambda rngs: TransformerNetwork(
-            inputs=inputs,
-            classes=classes,
-            depth=depth,
-            width=width,
-            heads=heads,
-            mlp_width=mlp_width,
-            rngs=rngs,
-        )
-    )
+def _network(plan: Plan) -> Functional:
+    return functional(functools.partial(TransformerNetwork, plan))
+
+
+@functools.cache
+def _block(plan: Plan) -> Functional:
+    return functional(plan.block)
 
 
 @setting
 class Transformer(Predictor):
-    """The transformer of Chan et al. 2025 (section 3), each of its details a field.
+    """A transformer that answers the query, or where the batch has `weights` every slot from those before it.
+
+    By default it is that of Chan et al. 2025 (section 3), each of its details a field.
 
     Attributes:
-      position: "shared_sinusoid" (an input and its label share a position), "token_sinusoid" or "none".
+      tokens: how pairs become tokens. "interleaved": x_1, y_1, ..., x_query, with a projection for inputs and one for
+        targets. For regression only, with one projection for both: "separate", x as [0, x] and y as [y, 0] (Akyurek et
+        al., Raventos et al. 2023); "shared", y as [y, 0] in the first coordinate of x (Garg et al. 2022); and
+        "concatenated", a token [x, y] per pair and [x, 0] for the query, the only slot it answers.
+      position: "shared_sinusoid" (an input and its label share a position), "token_sinusoid", "learned" (a vector
+        for each token) or "none".
       position_base: the longest wavelength of the sinusoid is nearly `2 pi position_base`.
+      position_count: how many positions can be learned; 0 for as many as there are tokens.
       causal: whether a token sees only itself and those before it.
+      block: "pre_norm", or "replaced" as in the code of Akyurek et al.: its norm takes the stream's place before
+        attention and MLP, queries, keys and values of all heads are together width / heads wide, and no norm follows.
+      gelu: "tanh", its approximation, as in all the sources, or "exact".
+      initial: "lecun", flax's defaults; "gpt2", N(0, 0.02^2), the projections into the stream by sqrt(2 depth) smaller,
+        without biases (Raventos et al.); "gpt2_core", the same but for read-in and read-out, which are as in "uniform"
+        (Garg et al.); "uniform", between -+1/sqrt(fan-in), biases and positions too (Akyurek et al.).
+      end_bias: whether read-in and read-out have biases.
+      momentum_attention: whether values have momentum (Dai et al. 2023, section 5): sum_{i<t} momentum^(t-i) v_i is
+        added to what attention mixes at token t, in every head and layer.
+      momentum: eta, in [0, 1). The paper does not say which it used.
+      momentum_exclude_self: whether the sum leaves out v_t, as in the paper.
+      momentum_normalised: whether it is multiplied by 1 - eta; not in the paper.
+      scan: whether blocks run as one loop over stacked parameters, `[depth, ...]`: the same numbers, compiled in a time
+        that does not grow with depth, but slower steps.
       encoder: turns inputs into vectors, trained jointly. Without one, inputs are flattened and, unless they
         are as wide as the network already, projected.
     """
@@ -158,9 +307,20 @@ class Transformer(Predictor):
     width: int = static(64)
     heads: int = static(1)
     mlp_ratio: int = static(4)
+    tokens: str = static("interleaved")
     position: str = static("shared_sinusoid")
+    position_count: int = static(0)
     causal: bool = static(True)
+    block: str = static("pre_norm")
+    gelu: str = static("tanh")
+    initial: str = static("lecun")
+    end_bias: bool = static(True)
+    momentum_attention: bool = static(False)
+    momentum_exclude_self: bool = static(True)
+    momentum_normalised: bool = static(False)
+    scan: bool = static(False)
     position_base: Leaf = 30.0
+    momentum: Leaf = 0.0
     encoder: Encoder | None = None
 
     def check(self) -> None:
@@ -171,42 +331,121 @@ class Transformer(Predictor):
             raise ValueError(
                 f"The transformer's width {self.width} must be even and a multiple of its {self.heads} heads."
             )
-        names.require("The transformer's position", self.position, POSITIONS)
+        if self.block == "replaced" and self.width % self.heads**2:
+            raise ValueError(
+                f"The transformer's width {self.width} must be a multiple of {self.heads**2}, the square of its heads, "
+                "where its block is 'replaced'."
+            )
+        for name, allowed in (
+            ("tokens", TOKENS),
+            ("position", POSITIONS),
+            ("block", BLOCKS),
+            ("gelu", GELUS),
+            ("initial", INITIAL),
+        ):
+            names.require(f"The transformer's {name}", getattr(self, name), allowed)
         if not self.position_base > 0:
             raise ValueError(f"The transformer's position_base is {self.position_base}; it must be positive.")
+        if self.position_count < 0 or (self.position_count and self.position != "learned"):
+            raise ValueError(
+                f"The transformer's position_count is {self.position_count} and its position {self.position!r}; the "
+                "count must be at least 0, and 0 unless positions are 'learned'."
+            )
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"The transformer's momentum is {self.momentum}; it must be in [0, 1).")
+        if self.momentum_attention and not self.causal:
+            raise ValueError("The transformer's momentum_attention sums over earlier tokens; it must be causal.")
+        if not self.momentum_attention and self.momentum > 0:
+            raise ValueError(
+                f"The transformer's momentum is {self.momentum}, which does nothing unless momentum_attention is true."
+            )
         if self.encoder is not None:
             self.encoder.check()
 
-    def _functional(self, batch: Batch) -> Functional:
-        return _network(
-            features(self.encoder, batch.inputs.shape[2:]),
-            batch.num_classes,
-            self.depth,
-            self.width,
-            self.heads,
-            self.mlp_ratio * self.width,
-        )
-
     def init(self, key: Key, batch: Batch) -> Params:
-        if batch.num_classes < 1:
-            raise ValueError("The transformer answers with a class, but the batch has num_classes=0.")
         own, encoder = jax.random.split(key)
-        return with_encoder(self.encoder, self._functional(batch).init(own), encoder, batch.inputs.shape[2:])
+        plan = self._plan(batch)
+        if self.initial == "lecun":
+            params = _network(plan).init(own)
+            params = _stacked(params) if self.scan else params
+        else:
+            shapes = jax.eval_shape(lambda key: _stacked(_network(plan).init(key)), own)
+            params = draw(self.initial, own, shapes, self.depth)
+            params = params if self.scan else _unstacked(params, self.depth)
+        return with_encoder(self.encoder, params, encoder, batch.inputs.shape[2:])
 
     def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
-        logits_BC, kept = self._functional(batch).apply(
+        plan, every_slot = self._plan(batch), batch.weights is not None
+        slots = batch.inputs.shape[1]
+        values, kept = _network(plan._replace(depth=0) if self.scan else plan).apply(
             params,
             encode(self.encoder, params, batch.inputs),
             batch.targets[:, :-1],
-            self._position(batch.inputs.shape[1]),
+            self._position(slots),
+            self._momentum(slots),
+            params["blocks"] if self.scan else None,
             causal=self.causal,
+            every_slot=every_slot,
             record=record,
         )
-        return Outputs(values=logits_BC, record=kept)
+        return Outputs(values=values[..., 0] if every_slot and not plan.classes else values, record=kept)
+
+    def _plan(self, batch: Batch) -> Plan:
+        if batch.num_classes and self.tokens != "interleaved":
+            raise ValueError(
+                f"The transformer's tokens are {self.tokens!r}, which are for real targets, but the batch has "
+                f"{batch.num_classes} classes; allowed: interleaved."
+            )
+        if batch.weights is not None and (not self.causal or self.tokens == "concatenated"):
+            raise ValueError(
+                f"The batch asks about every slot, which a transformer with causal={self.causal} and tokens="
+                f"{self.tokens!r} cannot answer without having seen it; it must be causal, and tokens not concatenated."
+            )
+        tokens = self._count(batch.inputs.shape[1])
+        if self.position_count and tokens > self.position_count:
+            raise ValueError(
+                f"The batch makes {tokens} tokens, but the transformer's position_count is {self.position_count}."
+            )
+        return Plan(
+            inputs=features(self.encoder, batch.inputs.shape[2:]),
+            classes=batch.num_classes,
+            tokens=self.tokens,
+            positions=(self.position_count or tokens) if self.position == "learned" else 0,
+            end_bias=self.end_bias,
+            depth=self.depth,
+            width=self.width,
+            heads=self.heads,
+            mlp_width=self.mlp_ratio * self.width,
+            replaced=self.block == "replaced",
+            exact_gelu=self.gelu == "exact",
+        )
+
+    def _count(self, slots: int) -> int:
+        """How many tokens there are."""
+        return slots if self.tokens == "concatenated" else 2 * slots - 1
 
     def _position(self, slots: int) -> Array | None:
-        if self.position == "none":
+        if self.position in ("none", "learned"):
             return None
-        token_T = jnp.arange(2 * slots - 1)
-        position_T = token_T // 2 if self.position == "shared_sinusoid" else token_T
-        return sinusoid(position_T, self.width, self.position_base)
+        token_T = jnp.arange(self._count(slots))
+        pairs = self.position == "shared_sinusoid" and self.tokens != "concatenated"
+        return sinusoid(token_T // 2 if pairs else token_T, self.width, self.position_base)
+
+    def _momentum(self, slots: int) -> Array | None:
+        if not self.momentum_attention:
+            return None
+        exclude_self, normalised = self.momentum_exclude_self, self.momentum_normalised
+        return attention.momentum(
+            self._count(slots), self.momentum, exclude_self=exclude_self, normalised=normalised
+        )
+
+
+def _stacked(params: Params) -> Params:
+    """With the parameters of all blocks in one, `[depth, ...]`."""
+    blocks = [params["blocks"][str(number)] for number in range(len(params["blocks"]))]
+    return {**params, "blocks": jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)}
+
+
+def _unstacked(params: Params, depth: int) -> Params:
+    blocks = {str(number): jax.tree.map(lambda leaf, i=number: leaf[i], params["blocks"]) for number in range(depth)}
+    return {**params, "blocks": blocks}
