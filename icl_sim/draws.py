@@ -1,8 +1,9 @@
-"""Random numbers, bit for bit those of `jax.random`, an order of magnitude faster on a CPU.
+"""Random numbers of `jax.random`, an order of magnitude faster on a CPU.
 
-jax compiles threefry for CPUs as loops over arrays, to keep compilation short; as one expression it becomes one
-vectorised pass (measured: 225,000 uniform numbers in 0.3 ms instead of 4 ms on one core). What samplers draw by the
-thousand in every step is drawn here.
+Bits and uniform numbers are the same bit for bit, normal ones to rounding. jax compiles threefry for CPUs as loops over
+arrays, to keep compilation short, and the inverse error function with a log1p that is not vectorised. As one expression
+each becomes one vectorised pass (measured on one core: 18 ns per uniform number become 1.5, and 31 more per normal one
+become 3). What samplers draw by the thousand in every step is drawn here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,30 @@ from icl_sim.types import Array, Key, Leaf
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
+_ABOVE_MINUS_ONE = float(np.nextafter(np.float32(-1.0), np.float32(0.0)))
+# erfinv(u) / u as polynomials in -log(1 - u^2) - 2.5, and in sqrt(-log(1 - u^2)) - 3 for |u| > .9966.
+_CENTRAL = (
+    2.81022636e-08,
+    3.43273939e-07,
+    -3.5233877e-06,
+    -4.39150654e-06,
+    0.00021858087,
+    -0.00125372503,
+    -0.00417768164,
+    0.246640727,
+    1.50140941,
+)
+_TAILS = (
+    -0.000200214257,
+    0.000100950558,
+    0.00134934322,
+    -0.00367342844,
+    0.00573950773,
+    -0.0076224613,
+    0.00943887047,
+    1.00167406,
+    2.83297682,
+)
 
 
 def uniform(key: Key, shape: tuple[int, ...], low: Leaf = 0.0, high: Leaf = 1.0) -> Array:
@@ -30,11 +55,29 @@ def uniform(key: Key, shape: tuple[int, ...], low: Leaf = 0.0, high: Leaf = 1.0)
 
 
 def normal(key: Key, shape: tuple[int, ...]) -> Array:
-    """`jax.random.normal(key, shape)`: float32, by the inverse of its distribution."""
+    """`jax.random.normal(key, shape)` to 6e-6: float32, by the inverse of its distribution, sqrt(2) erfinv(u).
+
+    erfinv is the single-precision approximation of Giles 2010, as in XLA, but for (1 - u)(1 + u) in place of 1 - u^2,
+    which loses nothing where |u| is near 1: errors are at most 3e-7 of a number, and 6e-6 there.
+    """
     if not _is_known(key):
         return jax.random.normal(key, shape)
-    above_minus_one = float(np.nextafter(np.float32(-1.0), np.float32(0.0)))
-    return jnp.float32(math.sqrt(2)) * jax.lax.erf_inv(uniform(key, shape, above_minus_one, 1.0))
+    u = uniform(key, shape, _ABOVE_MINUS_ONE, 1.0)
+    w = -jnp.log((1 - u) * (1 + u))
+    central = w < 5
+    z = jnp.where(central, w - 2.5, jnp.sqrt(w) - 3)
+    polynomial = jnp.zeros_like(u)
+    for near, far in zip(_CENTRAL, _TAILS, strict=True):
+        polynomial = polynomial * z + jnp.where(central, near, far)
+    return math.sqrt(2) * polynomial * u
+
+
+def laplace(key: Key, shape: tuple[int, ...]) -> Array:
+    """`jax.random.laplace(key, shape)`: float32, of scale 1, by the inverse of its distribution."""
+    if not _is_known(key):
+        return jax.random.laplace(key, shape)
+    u = uniform(key, shape, _ABOVE_MINUS_ONE, 1.0)
+    return jnp.sign(u) * jnp.log1p(-jnp.abs(u))
 
 
 def bits(key: Key, shape: tuple[int, ...]) -> Array:

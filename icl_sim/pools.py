@@ -5,10 +5,11 @@ What samples tasks from a pool and the oracle that knows the pool draw the same 
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+import math
 
-from icl_sim.draws import normal
+import jax
+
+from icl_sim import draws
 from icl_sim.keys import stream
 from icl_sim.types import Array, Key, Leaf
 
@@ -18,12 +19,14 @@ MAX_POOL = 2**24  # sizes travel as float32, which is exact up to here
 
 def rows(seed: Leaf, index_N: Array, dim: int, law: str = "normal") -> Array:
     """Rows of these numbers, `[N, dim]`, with independent coordinates of mean 0 and variance 1."""
-    key = stream(seed, "data", 0)
-    return jax.vmap(lambda index: draw(jax.random.fold_in(key, index), dim, law))(index_N)
+    return jax.vmap(lambda index: draw(key(seed, index), dim, law))(index_N)
+
+
+def key(seed: Leaf, index: Leaf) -> Key:
+    """What a row is drawn from."""
+    return jax.random.fold_in(stream(seed, "data", 0), index)
 
 
 def draw(key: Key, dim: int, law: str = "normal") -> Array:
     """One row, `[dim]`."""
-    if law == "laplace":
-        return jax.random.laplace(key, (dim,)) / jnp.sqrt(2.0)
-    return normal(key, (dim,))
+    return draws.laplace(key, (dim,)) / math.sqrt(2) if law == "laplace" else draws.normal(key, (dim,))

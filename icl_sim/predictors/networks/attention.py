@@ -16,14 +16,14 @@ def attend(q_BQK: Array, k_BTK: Array, v_BTK: Array, seen_QT: Array | None) -> t
     logits_BQT = jnp.einsum("BQK,BTK->BQT", q_BQK, k_BTK) / math.sqrt(K)
     if seen_QT is not None:
         logits_BQT = jnp.where(seen_QT[None], logits_BQT, -jnp.inf)
+    if T <= K:
+        map_BQT = jax.nn.softmax(logits_BQT)
+        return jnp.einsum("BQT,BTK->BQK", map_BQT, v_BTK), map_BQT
+    # Of map and mix the narrower is divided; the map is then made only if it is used.
     largest_BQ1 = jax.lax.stop_gradient(jnp.max(logits_BQT, axis=-1, keepdims=True))
     weight_BQT = jnp.exp(logits_BQT - largest_BQ1)
     total_BQ1 = jnp.sum(weight_BQT, axis=-1, keepdims=True)
-    map_BQT = weight_BQT / total_BQ1
-    if T <= K:
-        return jnp.einsum("BQT,BTK->BQK", map_BQT, v_BTK), map_BQT
-    # Of map and mix the narrower is divided; the map is then made only if it is used.
-    return jnp.einsum("BQT,BTK->BQK", weight_BQT, v_BTK) / total_BQ1, map_BQT
+    return jnp.einsum("BQT,BTK->BQK", weight_BQT, v_BTK) / total_BQ1, weight_BQT / total_BQ1
 
 
 def momentum(tokens: int, eta: Leaf, *, exclude_self: bool, normalised: bool) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +19,8 @@ def garg(size: str = "standard", **changes: Any) -> Transformer:
 
     Theirs also holds a table of 50,257 word vectors that nothing reads, and counts of it differ by that.
     """
-    own = Transformer(tokens="shared", position="learned", initial="gpt2_core")
-    return _sized("Garg et al.", GARG, size, own, changes)
+    own = {"tokens": "shared", "position": "learned", "initial": "gpt2_core"}
+    return Transformer(**{**_sizes("Garg et al.", GARG, size), **own, **changes})
 
 
 def raventos(size: str = "base", **changes: Any) -> Transformer:
@@ -29,8 +28,8 @@ def raventos(size: str = "base", **changes: Any) -> Transformer:
 
     Theirs has a position for the last target too, which no answer can follow: `position_count=2 * pairs`.
     """
-    own = Transformer(tokens="separate", position="learned", initial="gpt2", end_bias=False)
-    return _sized("Raventos et al.", RAVENTOS, size, own, changes)
+    own = {"tokens": "separate", "position": "learned", "initial": "gpt2", "end_bias": False}
+    return Transformer(**{**_sizes("Raventos et al.", RAVENTOS, size), **own, **changes})
 
 
 def akyurek(size: str = "best", **changes: Any) -> Transformer:
@@ -38,13 +37,10 @@ def akyurek(size: str = "best", **changes: Any) -> Transformer:
 
     With `block="pre_norm"` it is nearer to the formula of their paper.
     """
-    own = Transformer(tokens="separate", position="learned", initial="uniform", block="replaced")
-    return _sized("Akyurek et al.", AKYUREK, size, own, changes)
+    own = {"tokens": "separate", "position": "learned", "initial": "uniform", "block": "replaced"}
+    return Transformer(**{**_sizes("Akyurek et al.", AKYUREK, size), **own, **changes})
 
 
-def _sized(
-    whose: str, sizes: Mapping[str, tuple[int, int, int]], size: str, own: Transformer, changes: Mapping[str, Any]
-) -> Transformer:
+def _sizes(whose: str, sizes: Mapping[str, tuple[int, int, int]], size: str) -> dict[str, Any]:
     names.require(f"The size of the transformer of {whose}", size, sizes)
-    depth, width, heads = sizes[size]
-    return dataclasses.replace(own, **{"depth": depth, "width": width, "heads": heads, **changes})
+    return dict(zip(("depth", "width", "heads"), sizes[size], strict=True))

@@ -131,8 +131,7 @@ class Block(nnx.Module):
         for head in range(self.heads):
             q_BTK, k_BTK, v_BTK = (qkv[..., start + head * K : start + (head + 1) * K] for start in (0, A, 2 * A))
             mix_BQK, map_BQT = attention.attend(q_BTK[:, asked], k_BTK, v_BTK, seen_QT)
-            mixes.append(mix_BQK)
-            maps.append(map_BQT)
+            mixes, maps = [*mixes, mix_BQK], [*maps, map_BQT]
         mix_BQA = jnp.concatenate(mixes, axis=-1)
         if momentum_TT is not None:
             mix_BQA = mix_BQA + jnp.einsum("QT,BTA->BQA", momentum_TT[asked], qkv[..., 2 * A :])
@@ -205,7 +204,7 @@ class TransformerNetwork(nnx.Module):
         every_slot: bool,
         record: bool,
     ) -> tuple[Array, Mapping[str, Array]]:
-        """Returns answers `[B, C]` or, for `every_slot`, `[B, S, C]`, and if asked for the record; C is 1 in regression.
+        """Returns answers `[B, C]`, of every slot `[B, S, C]`, and if asked for the record; C is 1 in regression.
 
         Args:
           stack: parameters of all blocks, `[depth, ...]`, where it has none of its own.

@@ -99,8 +99,7 @@ class Linear(Function):
     def row(self, index: Array, key: Key, dim: int, seed: Leaf) -> Array:
         """w number `index` of the pool, or the one of the key where there is no pool, `[X]`."""
         pooled = jnp.isfinite(self.pool) & ~jnp.asarray(self.fresh, bool)
-        row_X = pools.rows(seed, index[None], dim, self.law)[0]
-        return self.mean + self.scale * jnp.where(pooled, row_X, pools.draw(key, dim, self.law))
+        return self.mean + self.scale * pools.draw(jnp.where(pooled, pools.key(seed, index), key), dim, self.law)
 
     def __call__(self, params: Array, x_SX: Array) -> Array:
         return jnp.matmul(x_SX, params, precision="highest")

@@ -155,8 +155,8 @@ def formula(p, x_TD, *, heads, momentum_TT, exact):
         return normed * p[name]["scale"][None] + p[name]["bias"][None]
 
     x = norm("attention_norm", x_TD)
-    mixes = []
-    for q, k, v in zip(*(np.split(part, heads, axis=-1) for part in np.split(linear("qkv", x), 3, axis=-1)), strict=True):
+    mixes, parts = [], np.split(linear("qkv", x), 3, axis=-1)
+    for q, k, v in zip(*(np.split(part, heads, axis=-1) for part in parts), strict=True):
         weights = np.exp(np.where(np.tri(len(x)), q @ k.T / math.sqrt(q.shape[1]), -np.inf))
         mixes.append((weights / weights.sum(-1, keepdims=True) + momentum_TT) @ v)
     x = norm("mlp_norm", x + linear("out", np.concatenate(mixes, axis=-1)))
