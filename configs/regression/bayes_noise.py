@@ -33,10 +33,10 @@ SCALES = {
         ),
         seeds=3,
     ),
-    "reference": Scale(dim=4, pairs=12, network=REFERENCE, training=fast(12_000), seeds=3),
+    "reference": Scale(dim=4, pairs=12, network=REFERENCE, training=fast(8_000), seeds=2),
     "quick": Scale(dim=4, pairs=12, network=REFERENCE, training=fast(1_500)),
 }
-claim = common.claims_of("Akyurek et al. 2023, section 4.2", min_steps=10_000)
+claim = common.claims_of("Akyurek et al. 2023, section 4.2", min_steps=8_000)
 
 
 def diagonal(dim):
@@ -56,6 +56,7 @@ def diagonal(dim):
                 ),
                 above(0),
                 "nearest",
+                seeds=2,
             )
         )
     return found

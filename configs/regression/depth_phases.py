@@ -50,15 +50,15 @@ SCALES = {
         dim=4,
         pairs=10,
         network=REFERENCE,
-        training=fast(12_000),
-        seeds=3,
+        training=fast(8_000),
+        seeds=2,
         more={"depths": (1, 2, 4, 8), "widths": (16, 64)},
     ),
     "quick": Scale(
         dim=4, pairs=10, network=REFERENCE, training=fast(1_500), more={"depths": (1, 2, 4), "widths": (16, 64)}
     ),
 }
-claim = common.claims_of("Akyurek et al. 2023, section 4.3", min_steps=10_000)
+claim = common.claims_of("Akyurek et al. 2023, section 4.3", min_steps=8_000)
 
 
 def claims(scale: Scale):
@@ -69,7 +69,7 @@ def claims(scale: Scale):
 
     def nearest(id, statement, depth, learners):
         others = tuple(distance(name, depth) for name in LEARNERS if name not in learners)
-        return claim(id, statement, Lowest(distance(learners[0], depth), others), above(0), "nearest")
+        return claim(id, statement, Lowest(distance(learners[0], depth), others), above(0), "nearest", seeds=2)
 
     return (
         claim(
@@ -78,6 +78,7 @@ def claims(scale: Scale):
             distance("ols", deepest),
             below(0.01),
             "below .01",
+            seeds=2,
         ),
         nearest("A5.one", "One layer is nearest to one step of gradient descent.", 1, ("gd",)),
         nearest("A5.two", "Two layers are nearest to ridge regression.", 2, ("ridge_1", "ridge_5", "ols")),
@@ -88,6 +89,7 @@ def claims(scale: Scale):
             Trend(value("mspd_ols", where={WIDTH: widest}), DEPTH, rising=False),
             above(0),
             "falls",
+            seeds=2,
         ),
         claim(
             "A5.width",
@@ -95,6 +97,7 @@ def claims(scale: Scale):
             Difference(distance("ols", deepest, min(scale.more["widths"])), distance("ols", deepest)),
             above(0),
             "farther below width 16 (d = 8)",
+            seeds=2,
         ),
     )
 

@@ -56,7 +56,7 @@ SCALES = {
         dim=5,
         pairs=11,
         network=dataclasses.replace(REFERENCE, tokens="shared"),
-        training=fast(16_000),
+        training=fast(10_000),
         seeds=2,
         more={"long": 26, "depth": 2, "hidden": 20, "nonzero": 2, "curriculum": False},
     ),
@@ -69,7 +69,7 @@ SCALES = {
     ),
 }
 _OLS, _NEAREST = {"ols": LeastSquares()}, {"knn": Nearest(neighbours=3)}
-claim = common.claims_of("Garg et al. 2022", min_steps=10_000)
+claim = common.claims_of("Garg et al. 2022", min_steps=8_000)
 
 
 def functions(scale: Scale):

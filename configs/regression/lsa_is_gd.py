@@ -33,12 +33,12 @@ from icl_sim.theory import Constructed, risks
 
 SOURCE = "von Oswald et al. 2023"
 HALF_WIDTH = 0.5
-OTHER_LAWS = ("x_scale:0.5", "x_scale:1.5", "x_scale:2", "w_scale:0.5", "w_scale:2", "w_scale:5", "noisy_targets:2")
+OTHER_LAWS = ("x_scale:0.5", "x_scale:2", "w_scale:0.5", "w_scale:2", "noisy_targets:2")
 TASK = Regression(
     function=Linear(), inputs=Uniform(half_width=HALF_WIDTH), dim=10, context_length=10, scored="last"
 )
 TRAINING = icl.Training(steps=5_000, batch_size=2048, learning_rate=1e-3, clip_norm=10.0)
-EVALUATION = icl.Evaluation(sequences=10_000, batch_size=1_000, points=20)
+EVALUATION = icl.Evaluation(sequences=10_000, batch_size=1_000, points=6)
 SCALES = {"paper": 1, "quick": 5}
 
 ETA = float(risks.best_rate_uniform(10, 10, half_width=HALF_WIDTH))
@@ -189,7 +189,7 @@ _ONE = Constructed(network=LinearAttention(), construction="gd", rate=ETA)
 _SENSED = {"distance": Distance(), "sensitivity": Sensitivity()}
 _ONE_ONLY = {
     "interpolation": Interpolation(references=("constructed",)),
-    "rollout": Rollout(references=("constructed",)),
+    "rollout": Rollout(uses=(1, 2, 5, 10), references=("constructed",)),
 }
 _LOSS = Quantity("squared_error", "default", "Squared error")
 _SHOWN = (

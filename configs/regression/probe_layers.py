@@ -31,8 +31,8 @@ SCALES = {
     "reference": Scale(
         dim=4,
         pairs=10,
-        network=dataclasses.replace(REFERENCE, depth=6),
-        training=icl.Training(steps=16_000, batch_size=64, learning_rate=1e-3, warmup_steps=800),
+        network=dataclasses.replace(REFERENCE, depth=4),
+        training=icl.Training(steps=12_000, batch_size=64, learning_rate=1e-3, warmup_steps=600),
         more={"hidden": 64, "share": 0.7, "prefixes": (2, 4, 8)},
     ),
     "quick": Scale(
@@ -44,7 +44,7 @@ SCALES = {
     ),
 }
 TARGETS = {"moment": "X'y", "weights": "least-squares weights"}
-claim = common.claims_of("Akyurek et al. 2023, section 5", min_steps=10_000)
+claim = common.claims_of("Akyurek et al. 2023, section 5", min_steps=8_000)
 
 
 def claims(depth: int):

@@ -31,7 +31,7 @@ SHIFTS = {
     "w_scale:3": "weights x 3",
     "query_scale:2": "query x 2",
 }
-claim = common.claims_of("Garg et al. 2022, section 4", min_steps=10_000)
+claim = common.claims_of("Garg et al. 2022, section 4", min_steps=8_000)
 
 
 def claims(dim: int, last: int):

@@ -47,7 +47,7 @@ SCALES = {
         dim=4,
         pairs=8,
         network=dataclasses.replace(REFERENCE, end_bias=False),
-        training=fast(15_000),
+        training=fast(8_000),
         seeds=2,
         more={"noise": 0.5 * math.sqrt(0.5), "pools": powers(1, 3, 5, 7, 9, 12, 16)},
     ),
@@ -59,7 +59,7 @@ SCALES = {
         more={"noise": 0.5 * math.sqrt(0.5), "pools": powers(1, 4, 7, 10, 16)},
     ),
 }
-claim = common.claims_of("Raventos et al. 2023", min_steps=10_000)
+claim = common.claims_of("Raventos et al. 2023", min_steps=8_000)
 
 
 def claims(scale: Scale):
@@ -136,7 +136,7 @@ def get_config(arg=""):
         predictors={"transformer": scale.network, "ridge": Ridge(), "dmmse": DiscreteMMSE()},
         references={"ridge": Ridge(), "dmmse": DiscreteMMSE()},
         training=scale.training,
-        evaluation=dataclasses.replace(scale.evaluation, bootstrap=0, points=12),
+        evaluation=dataclasses.replace(scale.evaluation, bootstrap=0, points=10),
         sweep=icl.product({M: scale.more["pools"], "seed": range(scale.seeds)}),
         claims=claims(scale),
         figures=(

@@ -44,6 +44,8 @@ class Interpolation(Comparison):
             raise ValueError(f"The interpolation's share is {self.share}; it must lie from 0 to 1.")
 
     def compare(self, a: Answerer, b: Answerer, batch: Batch) -> Mapping[str, Array]:
+        if not _has_weights(a):  # such as an explicit learner of the same study
+            return {}
         ours, theirs = (_products(answerer, batch.inputs.shape[-1]) for answerer in (a, b))
         if ours["query"].shape != theirs["query"].shape:
             shapes = " and ".join(str(list(products["query"].shape)) for products in (ours, theirs))
@@ -80,7 +82,8 @@ class Rollout(Comparison):
 
     def compare(self, a: Answerer, b: Answerer, batch: Batch) -> Mapping[str, Array]:
         del b
-        network = _network(a, "rollout")
+        if (network := _network(a, "rollout")) is None:
+            return {}
         answer_BU = network.rollout(a.params, batch, max(self.uses), self.damping)
         return {
             f"rollout_loss/{uses}": jnp.square(answer_BU[:, uses - 1] - batch.targets[:, -1]) for uses in self.uses
@@ -100,7 +103,8 @@ class CopySensitivity(Comparison):
 
     def compare(self, a: Answerer, b: Answerer, batch: Batch) -> Mapping[str, Array]:
         del b
-        network = _network(a, "layer")
+        if (network := _network(a, "layer")) is None:
+            return {}
         h_BTD = network.embed(a.params, batch)
         T, pairs = h_BTD.shape[1], batch.inputs.shape[1] - 1
         if T != 2 * pairs + 1:
@@ -128,7 +132,7 @@ class CopySensitivity(Comparison):
 def _products(answerer: Answerer, dim: int) -> dict[str, Array]:
     """W_KQ and W_PV on one scale, as parameters: with identities for the other two."""
     params = answerer.params
-    if not isinstance(params, Mapping) or not set(_WEIGHTS) <= set(params):
+    if not _has_weights(answerer):
         raise ValueError(
             f"Interpolation needs predictors with the parameters {', '.join(_WEIGHTS)}, but "
             f"{type(answerer.predictor).__name__} has not."
@@ -141,9 +145,10 @@ def _products(answerer: Answerer, dim: int) -> dict[str, Array]:
     return {"query": read / scale, "key": identity, "value": write * scale, "out": identity}
 
 
+def _has_weights(answerer: Answerer) -> bool:
+    return isinstance(answerer.params, Mapping) and set(_WEIGHTS) <= set(answerer.params)
+
+
 def _network(answerer: Answerer, method: str) -> Any:
-    if not hasattr(answerer.predictor, method):
-        raise ValueError(
-            f"{type(answerer.predictor).__name__} is no network of attention layers: it cannot tell its {method}."
-        )
-    return answerer.predictor
+    """The predictor, or None where it is no network of attention layers, to which the measure does not apply."""
+    return answerer.predictor if hasattr(answerer.predictor, method) else None

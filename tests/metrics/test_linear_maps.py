@@ -129,11 +129,15 @@ def test_refuses_with_a_sentence(batch):
         Interpolation().compare(a, copy, batch)
     with pytest.raises(ValueError, match="equal structure"):
         Interpolation().compare(a, made(batch, network=LinearAttention(depth=2)), batch)
-    with pytest.raises(ValueError, match="KernelCopy is no network"):
-        Rollout().compare(copy, a, batch)
     with pytest.raises(ValueError, match="interleaved tokens, 13 of them"):
         CopySensitivity().compare(a, a, batch)
     with pytest.raises(ValueError, match="share is 1.5"):
         Interpolation(share=1.5).check()
     with pytest.raises(ValueError, match=r"uses are \(0,\)"):
         Rollout(uses=(0,)).check()
+
+
+def test_measures_of_weights_do_not_apply_to_what_has_none(batch):
+    a, copy = made(batch), Answerer(KernelCopy(), {"theta": jnp.zeros(())})
+    for comparison in (Interpolation(), Rollout(), CopySensitivity()):
+        assert comparison.compare(copy, a, batch) == {}

@@ -19,7 +19,7 @@ def garg(size: str = "standard", **changes: Any) -> Transformer:
 
     Theirs also holds a table of 50,257 word vectors that nothing reads, and counts of it differ by that.
     """
-    own = {"tokens": "shared", "position": "learned", "initial": "gpt2_core"}
+    own: dict[str, Any] = {"tokens": "shared", "position": "learned", "initial": "gpt2_core"}
     return Transformer(**{**_sizes("Garg et al.", GARG, size), **own, **changes})
 
 
@@ -28,7 +28,7 @@ def raventos(size: str = "base", **changes: Any) -> Transformer:
 
     Theirs has a position for the last target too, which no answer can follow: `position_count=2 * pairs`.
     """
-    own = {"tokens": "separate", "position": "learned", "initial": "gpt2", "end_bias": False}
+    own: dict[str, Any] = {"tokens": "separate", "position": "learned", "initial": "gpt2", "end_bias": False}
     return Transformer(**{**_sizes("Raventos et al.", RAVENTOS, size), **own, **changes})
 
 
@@ -37,7 +37,7 @@ def akyurek(size: str = "best", **changes: Any) -> Transformer:
 
     With `block="pre_norm"` it is nearer to the formula of their paper.
     """
-    own = {"tokens": "separate", "position": "learned", "initial": "uniform", "block": "replaced"}
+    own: dict[str, Any] = {"tokens": "separate", "position": "learned", "initial": "uniform", "block": "replaced"}
     return Transformer(**{**_sizes("Akyurek et al.", AKYUREK, size), **own, **changes})
 
 

@@ -123,22 +123,20 @@ class Block(nnx.Module):
         Args:
           momentum_TT: what `attention.momentum` makes, if values have momentum.
         """
-        T, A = x_BTD.shape[1], self.attention_width
+        T, H = x_BTD.shape[1], self.heads
         asked = slice(-1, None) if last_only else slice(None, None, every)
         seen_QT = jnp.tri(T, dtype=bool)[asked] if causal and not last_only else None
         x_BTD, qkv = self._into(self.attention_norm, self.qkv, x_BTD)
-        x_BQD, K, mixes, maps = x_BTD[:, asked], A // self.heads, [], []
-        for head in range(self.heads):
-            q_BTK, k_BTK, v_BTK = (qkv[..., start + head * K : start + (head + 1) * K] for start in (0, A, 2 * A))
-            mix_BQK, map_BQT = attention.attend(q_BTK[:, asked], k_BTK, v_BTK, seen_QT)
-            mixes, maps = [*mixes, mix_BQK], [*maps, map_BQT]
-        mix_BQA = jnp.concatenate(mixes, axis=-1)
+        parts, x_BQD = jnp.split(qkv, 3 * H, axis=-1), x_BTD[:, asked]
+        heads = zip(parts[:H], parts[H : 2 * H], parts[2 * H :], strict=True)
+        mixed = [attention.attend(q_BTK[:, asked], k_BTK, v_BTK, seen_QT) for q_BTK, k_BTK, v_BTK in heads]
+        mix_BQA = jnp.concatenate([mix_BQK for mix_BQK, _ in mixed], axis=-1)
         if momentum_TT is not None:
-            mix_BQA = mix_BQA + jnp.einsum("QT,BTA->BQA", momentum_TT[asked], qkv[..., 2 * A :])
+            mix_BQA = mix_BQA + jnp.einsum("QT,BTA->BQA", momentum_TT[asked], jnp.concatenate(parts[2 * H :], axis=-1))
         x_BQD = x_BQD + _rows(self.out, mix_BQA)
         x_BQD, up_BQF = self._into(self.mlp_norm, self.up, x_BQD)
         hidden_BQF = jax.nn.gelu(up_BQF, approximate=not self.exact_gelu)
-        return x_BQD + _narrowed_rows(self.down, hidden_BQF), jnp.stack(maps, axis=1)
+        return x_BQD + _narrowed_rows(self.down, hidden_BQF), jnp.stack([map_BQT for _, map_BQT in mixed], axis=1)
 
     def _into(self, norm: nnx.LayerNorm, layer: nnx.Linear, x_BTD: Array) -> tuple[Array, Array]:
         """The stream, and what the layer makes of its norm. The norm takes the stream's place if it is replaced."""
