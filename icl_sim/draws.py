@@ -9,6 +9,7 @@ become 3). What samplers draw by the thousand in every step is drawn here.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -100,5 +101,6 @@ def bits(key: Key, shape: tuple[int, ...]) -> Array:
 
 def _is_known(key: Key) -> bool:
     """Whether `bits` has the numbers of `jax.random` for this key, and they become float32."""
-    standard = jax.config.jax_threefry_partitionable and not jax.config.jax_enable_x64
+    config: Any = jax.config
+    standard = config.jax_threefry_partitionable and not config.jax_enable_x64
     return standard and str(jax.random.key_impl(key)) == "threefry2x32" and key.ndim == 0

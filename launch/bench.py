@@ -231,13 +231,14 @@ def regression(case: str, members: int):
     from icl_sim.tasks.regression import Linear, Uniform
 
     if case == "lsa_b":
-        predictor, batch_size = LinearAttention(), 2048
+        predictor, training = LinearAttention(), Training(batch_size=2048)
         task = Regression(inputs=Uniform(half_width=0.5), dim=10, context_length=10, scored="last")
     elif case == "garg_tiny":
-        predictor, batch_size = published.garg("tiny"), 64
+        predictor, training = published.garg("tiny"), Training(batch_size=64, microbatches=4)
         task = Regression(dim=20, context_length=40)
     else:
-        predictor, batch_size = published.raventos(case.removeprefix("raventos_")), 256
+        predictor = published.raventos(case.removeprefix("raventos_"))
+        training = Training(batch_size=256, microbatches=16)
         task = Regression(function=Linear(pool=2.0**10), noise=0.5, dim=8, context_length=15)
 
     def member(seed: int) -> Member:
@@ -246,7 +247,7 @@ def regression(case: str, members: int):
             predictor=predictor,
             task=seeded,
             eval_task=seeded,
-            training=Training(batch_size=batch_size),
+            training=training,
             evaluation=Evaluation(),
             seed=seed,
         )

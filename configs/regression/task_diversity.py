@@ -34,7 +34,11 @@ def powers(*exponents):
 
 SCALES = {
     "paper": Scale(
-        dim=8, pairs=16, network=published.raventos(), training=_TRIANGLE, more={"noise": 0.5, "pools": powers(*range(1, 21))}
+        dim=8,
+        pairs=16,
+        network=published.raventos(),
+        training=_TRIANGLE,
+        more={"noise": 0.5, "pools": powers(*range(1, 21))},
     ),
     "paper_small": Scale(
         dim=8,

@@ -76,7 +76,7 @@ class _Asked:
 def _means(asked: _Asked, task: Task, key: Array) -> dict[str, Array]:
     """Means of all metrics over the sequences of one evaluation set, batch by batch.
 
-    What does not apply (NaN in a report or a comparison) is left out; a prediction that is not finite makes the mean NaN.
+    What does not apply (NaN in a report or a comparison) is left out; a prediction that is not finite makes means NaN.
     """
     evaluation = asked.member.evaluation
     size = min(evaluation.batch_size, evaluation.sequences)
@@ -159,10 +159,11 @@ def _weighted(values: Mapping[str, Array], batch: Batch) -> dict[str, tuple[Arra
     """Values per sequence or per slot as columns `[B, P]`, with how much each entry counts."""
     weighted = {}
     for name, value in values.items():
-        per_slot = batch.weights is not None and value.ndim == 2
         value_BP = value if value.ndim == 2 else value[:, None]
-        weight_BP = batch.weights[:, -value_BP.shape[1] :] if per_slot else jnp.ones(value_BP.shape)
-        weighted[name] = (value_BP, weight_BP)
+        if batch.weights is None or value.ndim == 1:
+            weighted[name] = (value_BP, jnp.ones(value_BP.shape))
+        else:
+            weighted[name] = (value_BP, batch.weights[:, -value_BP.shape[1] :])
     return weighted
 
 

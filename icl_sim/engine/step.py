@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import jax
@@ -76,10 +76,22 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
     def draw(step: Array) -> Batch:
         return task.at(step).sample(stream(member.seed, "train", step), member.training.batch_size)
 
+    def gradient(moving: dict[str, Params], frozen: Mapping[str, Params], batch: Batch) -> tuple[Array, Any]:
+        """The loss and its gradient, of the batch at once or as the mean over its parts."""
+        number, of_part = member.training.microbatches, jax.value_and_grad(loss)
+        if number == 1:
+            return of_part(moving, frozen, batch)
+        parts = _divided(batch, number)
+        totals = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_part, moving, frozen, parts(0)))
+        totals = jax.lax.fori_loop(
+            0, number, lambda i, sums: jax.tree.map(jnp.add, sums, of_part(moving, frozen, parts(i))), totals
+        )
+        return jax.tree.map(lambda total: total / number, totals)
+
     def descend(step: Array, state: State, batch: Batch) -> tuple[Array, dict[str, Any], dict[str, Any]]:
         """The loss, and the parts and moments after an update."""
         moving = {name: state.parts[name] for name in trained}
-        value, gradients = jax.value_and_grad(loss)(moving, state.parts, batch)
+        value, gradients = gradient(moving, state.parts, batch)
         rate = learning_rate(member.training, step)
         parts, moments = dict(state.parts), dict(state.moments)
         for name in trained:
@@ -112,6 +124,20 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
 
     state, _ = jax.lax.fori_loop(start, stop, update, (state, draw(start)))
     return state
+
+
+def _divided(batch: Batch, number: int) -> Callable[[Leaf], Batch]:
+    """Part i of a batch, of this many equal ones: what has an axis of sequences is cut, what has none stays."""
+    size = len(batch.targets)
+
+    def part(i: Leaf) -> Batch:
+        def cut(leaf: Array) -> Array:
+            of_sequences = jnp.ndim(leaf) > 0 and len(leaf) == size
+            return jax.lax.dynamic_slice_in_dim(leaf, i * (size // number), size // number) if of_sequences else leaf
+
+        return jax.tree.map(cut, batch)
+
+    return part
 
 
 def _references(member: Member, shared: Any) -> dict[str, Params]:

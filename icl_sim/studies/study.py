@@ -38,7 +38,7 @@ class Study:
         `{"iw_baseline": {"p_relevant": 0.0}, "ic_baseline": {"p_relevant": 1.0}}`.
       references: what every predictor is compared with, by the names that measures end in, as in "spd_ridge". They
         are not trained; one that fits itself in `init` does so on the task that is evaluated.
-      comparisons: how (`icl_sim.metrics.COMPARISONS`); by default by the distance of answers, where there are references.
+      comparisons: how (`icl_sim.metrics.COMPARISONS`); by default by the distance of answers.
       sweep: the points to visit. A name reaches any field: `"task.inputs.noise"`, `"training.steps"`,
         `"predictors.transformer.width"` (which leaves other predictors alone), `"seed"`.
       seed: of the data and of the predictors, where `seed` is not swept.

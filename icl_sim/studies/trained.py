@@ -60,7 +60,7 @@ def trained(workdir: str | os.PathLike, predictor: str, where: Mapping[str, Valu
     group = next(group for group in planned.groups if entry.id in group.ids)
     folder = Path(workdir) / CHECKPOINTS / f"{group.ids[0]:06d}"
     if not folder.is_dir():
-        raise ValueError(f"{workdir} holds no checkpoint of {predictor!r}; it trains nothing, or the run has not begun.")
+        raise ValueError(f"{workdir} holds no checkpoint of {predictor!r}; it trains nothing, or has not begun.")
     with Checkpoints(folder) as checkpoints:
         found = checkpoints.restore(group)
     if found is None:

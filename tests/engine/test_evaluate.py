@@ -69,7 +69,8 @@ def test_the_sequences_are_the_same_at_every_step_and_for_members_of_a_seed(trai
 def test_regression_is_measured_by_its_squared_error():
     members = group(member(task=Corners(classes=0), steps=0))
     (chunk,) = simulate(members)
-    assert {metric for _, metric in chunk.measures} == {"squared_error", "normalized_error", "right_of_axis", "says_first"}
+    told = {"squared_error", "normalized_error", "right_of_axis", "says_first"}
+    assert {metric for _, metric in chunk.measures} == told
     params = jax.tree.map(lambda leaf: leaf[0], chunk.state.parts["all"])
     squares = []
     for number in range(2):

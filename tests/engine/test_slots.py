@@ -16,7 +16,7 @@ from tests.engine.toys import group, run
 
 @setting
 class Sums(Task):
-    """Three points of the plane and the sum of their coordinates, plus 0.1; a curriculum moves `level` with the step."""
+    """Points of the plane and the sum of their coordinates, plus 0.1. A curriculum moves `level` with the step."""
 
     level: Leaf = 0.0
     climbs: Leaf = False
@@ -28,7 +28,12 @@ class Sums(Task):
         kinds_BS = jnp.tile(jnp.asarray([[CONTEXT, CONTEXT, QUERY]], jnp.int8), (batch_size, 1))
         weights_BS = jnp.tile(jnp.asarray([[0.0, 1.0, 3.0]]), (batch_size, 1)) if self.asked else None
         return Batch(
-            inputs=x_BSX, targets=clean_BS + 0.1, kinds=kinds_BS, latents={"clean": clean_BS}, weights=weights_BS, scale=2.0
+            inputs=x_BSX,
+            targets=clean_BS + 0.1,
+            kinds=kinds_BS,
+            latents={"clean": clean_BS},
+            weights=weights_BS,
+            scale=2.0,
         )
 
     def at(self, step):
@@ -64,7 +69,7 @@ class First(Predictor):
 
 @setting
 class Gap(Comparison):
-    """The difference of the answers, per slot, and whether the last is positive, which does not apply to negative ones."""
+    """The difference of the answers per slot, and the last one's where it is positive."""
 
     references: tuple[str, ...] = static(())
 
@@ -73,7 +78,9 @@ class Gap(Comparison):
         return {"gap": gap_BP, "last": jnp.where(gap_BP[:, -1] > 0, gap_BP[:, -1], jnp.nan)}
 
 
-def _member(predictor=None, task=None, *, eval_task=None, sequences=40, bootstrap=0, references=None, gap=None, **training):
+def _member(
+    predictor=None, task=None, *, eval_task=None, sequences=40, bootstrap=0, references=None, gap=None, **training
+):
     task = task or Sums()
     return Member(
         predictor=predictor or First(),
@@ -168,8 +175,9 @@ def test_an_unknown_reference_of_a_comparison_is_refused():
 def test_who_has_no_phase_is_trained_by_its_init_alone():
     (chunk, state), *more = run(group(_member(First(fitted=True, trains=False), steps=10)))
     batch = Sums().sample(stream(5, "train", 0), 8)
+    fitted = np.mean(np.asarray(batch.inputs[:, :, 0] * batch.targets))
     assert not more and chunk.step == 0 and not state.moments
-    assert state.parts["all"]["factor"][0] == pytest.approx(np.mean(np.asarray(batch.inputs[:, :, 0] * batch.targets)), rel=1e-5)
+    assert state.parts["all"]["factor"][0] == pytest.approx(fitted, rel=1e-5)
 
 
 def test_a_curriculum_follows_the_step_of_training_alone():
@@ -210,7 +218,7 @@ def test_bootstrap_bands_hold_the_mean_and_shrink_with_the_sequences(resamples):
 
 @pytest.mark.parametrize(("norm", "kept"), [(0.1, True), (1e6, False)])
 def test_clipped_gradients_have_at_most_the_norm(norm, kept):
-    """Adam forgets the length of a gradient but for its epsilon: with a large one the first step is rate g / epsilon."""
+    """Adam forgets the length of a gradient but for its epsilon: if that is large, a step is rate g / epsilon."""
     member = _member(First(factor=4.0), steps=1, clip_norm=norm, adam_epsilon=1e4, learning_rate=1e4)
     (_, before), *_, (_, after) = run(group(member))
     step = [before.parts["all"][name][0] - after.parts["all"][name][0] for name in ("factor", "kernel")]
@@ -229,3 +237,13 @@ def test_decay_pulls_kernels_alone():
     )
     assert decayed["factor"][0] == free["factor"][0]
     assert decayed["kernel"][0] == pytest.approx(free["kernel"][0] - 0.1 * 0.5 * 1.0, rel=1e-6)
+
+
+def test_microbatches_change_nothing_but_rounding():
+    whole, parts = (run(group(_member(steps=20, batch_size=12, microbatches=n)))[-1] for n in (1, 3))
+    for name in ("factor", "kernel"):
+        np.testing.assert_allclose(*(state.parts["all"][name] for _, state in (whole, parts)), rtol=1e-5)
+    losses = [chunk.measures["training", "loss"][0] for chunk, _ in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    with pytest.raises(ValueError, match="microbatches is 5; it must be at least 1 and divide training.batch_size, 12"):
+        Training(batch_size=12, microbatches=5).check()
