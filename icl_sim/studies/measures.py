@@ -65,12 +65,12 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
             return Reading(grid.iloc[:, 0], steps)
         case Difference(a, b):
             (grid_a, steps_a), (grid_b, steps_b) = _grid(a, rows, settings), _grid(b, rows, settings)
-            return Reading((grid_a.iloc[:, 0] - grid_b.iloc[:, 0]).dropna(), min(steps_a, steps_b))
+            return Reading((grid_a.iloc[:, 0] - grid_b.iloc[:, 0]).dropna(), _reached(steps_a, steps_b))
         case Ratio(a, b):
             one, other = (read(part, rows, evaluations, settings) for part in (a, b))
             seeds = one.per_seed.index.intersection(other.per_seed.index)
             ratio = one.per_seed[seeds] / other.per_seed[seeds]
-            return Reading(ratio, min(one.steps, other.steps), is_ratio=True)
+            return Reading(ratio, _reached(one.steps, other.steps), is_ratio=True)
         case At(value, crossing):
             at = read(crossing, rows, evaluations, settings)
             grid, steps = _grid(value, evaluations, settings, STEP)
@@ -79,7 +79,7 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
                 for seed, row in zip(grid.index, grid.to_numpy(), strict=True)
                 if seed in at.per_seed
             }
-            return Reading(pd.Series(found), min(steps, at.steps))
+            return Reading(pd.Series(found), _reached(steps, at.steps))
         case Crossing(a, b, over, summed, ends):
             source = evaluations if over == STEP else rows
             upper, steps = _grid(a, source, settings, over)
@@ -87,8 +87,7 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
             if not isinstance(b, Value):
                 return Reading(_crossings(upper, b, over, summed), steps)
             lower, other_steps = _grid(b, source, settings, over)
-            # What trains nothing is the same all along.
-            return Reading(_crossings(upper, lower, over, summed), max(steps, other_steps))
+            return Reading(_crossings(upper, lower, over, summed), _reached(steps, other_steps))
         case Largest(value, over, low, high, ends) | Smallest(value, over, low, high, ends):
             grid, steps = _grid(value, rows, settings, over)
             points = _covering(grid, over, ends)
@@ -107,7 +106,7 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
             grids, reached = zip(*(_grid(one, rows, settings) for one in (value, *others)), strict=True)
             grid = pd.concat([one.iloc[:, 0] for one in grids], axis=1, join="inner", keys=range(len(grids)))
             lowest = _distinct((value, *others))[int(np.argmin(grid.mean()))] if len(grid) else "nothing"
-            return Reading(_margin(grid, grid.columns == 0), min(reached), f"the lowest mean is that of {lowest}")
+            return Reading(_margin(grid, grid.columns == 0), _reached(*reached), f"the lowest mean is that of {lowest}")
         case Trend(value, over, rising):
             grid, steps = _grid(value, rows, settings, over)
             if grid.shape[1] < 2:
@@ -115,6 +114,11 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
             rises = (grid if rising else -grid).diff(axis=1).iloc[:, 1:]
             return Reading(rises.min(axis=1, skipna=False), steps, f"over {count(grid.shape[1], 'point')}")
     raise TypeError(f"{type(measure).__name__} is no measure.")
+
+
+def _reached(*steps: int) -> int:
+    """The fewest steps of those that train; what trains nothing is the same all along."""
+    return min((number for number in steps if number), default=0)
 
 
 def _margin(grid: pd.DataFrame, inside: np.ndarray) -> pd.Series:
