@@ -96,7 +96,8 @@ def _errors(run: Run, published: Sequence[_Published]) -> str:
         at = dict(zip(beside, values, strict=True))
         title = ", ".join([f"**{predictor}**", *(f"{name} = {figures.number(value)}" for name, value in at.items())])
         mine = [entry for entry in published if entry.value.predictor == predictor and _is_at(entry, at)]
-        tables.append(f"{title}\n\n{_table(rows, across, quantities, mine)}")
+        own = across if rows[across].notna().any() else "step"  # a setting of another predictor
+        tables.append(f"{title}\n\n{_table(rows, own, quantities, mine)}")
     return "\n\n".join(tables)
 
 
@@ -114,7 +115,7 @@ def _quantities(run: Run) -> tuple[Quantity, ...]:
 
 
 def _table(rows: pd.DataFrame, across: str, quantities: Sequence[Quantity], published: Sequence[_Published]) -> str:
-    columns = sorted(rows[across].unique())
+    columns = sorted(rows[across].dropna().unique())
     columns = columns[:: math.ceil(len(columns) / _MOST_COLUMNS)]
     lines = [[across, *(figures.number(column) for column in columns)], ["---"] * (len(columns) + 1)]
     for quantity in quantities:
@@ -141,8 +142,11 @@ def _published_line(
 def _cell(summary: curves.Summary) -> str:
     if summary.seeds == 0:
         return "diverged"
-    mean = f"{summary.mean:.2f}"
-    return mean if summary.seeds == 1 else f"{mean} ± {summary.high - summary.mean:.2f}"
+    mean = verdicts.two_digits(summary.mean)
+    if summary.seeds == 1:
+        return mean
+    half = summary.high - summary.mean
+    return f"{mean} ± {half:.{len(mean.partition('.')[2])}f}" if "e" not in mean else f"{mean} ± {half:.1e}"
 
 
 def _verdicts(found: Sequence[Verdict], stated: Sequence[Verdict]) -> str:
