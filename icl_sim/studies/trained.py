@@ -59,12 +59,12 @@ def trained(workdir: str | os.PathLike, predictor: str, where: Mapping[str, Valu
     entry = _only([e for e in entries if all(same(e.point[name], value) for name, value in where.items())], where)
     group = next(group for group in planned.groups if entry.id in group.ids)
     folder = Path(workdir) / CHECKPOINTS / f"{group.ids[0]:06d}"
-    if not folder.is_dir():
-        raise ValueError(f"{workdir} holds no checkpoint of {predictor!r}; it trains nothing, or has not begun.")
-    with Checkpoints(folder) as checkpoints:
-        found = checkpoints.restore(group)
+    found = None
+    if folder.is_dir():
+        with Checkpoints(folder) as checkpoints:
+            found = checkpoints.restore(group)
     if found is None:
-        raise ValueError(f"{folder} holds no intact checkpoint of {predictor!r}.")
+        raise ValueError(f"{workdir} holds no intact checkpoint of {predictor!r}; does it train anything?")
     state, step = found
     params = jax.tree.map(lambda column: column[group.ids.index(entry.id)], join(state.parts))
     return Trained(entry.member.predictor, params, entry.member.eval_task, step, entry.point)
