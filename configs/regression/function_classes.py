@@ -55,7 +55,7 @@ SCALES = {
     "reference": Scale(
         dim=5,
         pairs=11,
-        network=dataclasses.replace(REFERENCE, tokens="shared"),
+        network=REFERENCE,
         training=fast(10_000),
         seeds=2,
         more={"long": 26, "depth": 2, "hidden": 20, "nonzero": 2, "curriculum": False},
@@ -63,7 +63,7 @@ SCALES = {
     "quick": Scale(
         dim=5,
         pairs=11,
-        network=dataclasses.replace(REFERENCE, tokens="shared"),
+        network=REFERENCE,
         training=fast(2_000),
         more={"long": 26, "depth": 2, "hidden": 20, "nonzero": 2, "curriculum": False},
     ),
