@@ -7,7 +7,6 @@ The part after the colon: a scale (see common.py), and one class: linear, sparse
 mixture, gaussian_process, sine. Trees and boosting need scikit-learn: pip install 'icl_sim[learners]'.
 """
 
-import dataclasses
 
 import icl_sim as icl
 from configs.regression import common
