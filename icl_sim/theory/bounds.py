@@ -13,12 +13,10 @@ but the floor probability, and all of the in-context bounds are log(1 / floor).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-Result = np.ndarray | np.float64
+from icl_sim.theory.arguments import Result, checked, result, whole
 
 
 def label_noise_entropy(label_noise: ArrayLike) -> Result:
@@ -27,10 +25,10 @@ def label_noise_entropy(label_noise: ArrayLike) -> Result:
     The least cross-entropy where, with probability eps, one wrong label stands in the place of the right one. (Were it
     drawn uniformly from the C - 1 wrong ones, eps log(C - 1) would come on top.)
     """
-    eps = _checked("label_noise", label_noise, lambda v: (v >= 0) & (v <= 1), "numbers from 0 to 1")
+    eps = checked("label_noise", label_noise, lambda v: (v >= 0) & (v <= 1), "numbers from 0 to 1")
     noisy = (eps > 0) & (eps < 1)
     p = np.where(noisy, eps, 0.5)  # where 0 log(0) would be NaN
-    return _result(np.where(noisy, -p * np.log(p) - (1 - p) * np.log1p(-p), 0.0))
+    return result(np.where(noisy, -p * np.log(p) - (1 - p) * np.log1p(-p), 0.0))
 
 
 def in_weight_upper(
@@ -53,10 +51,10 @@ def in_weight_upper(
       num_inputs: |X|, how many inputs there are.
       delta: probability with which the bound may fail.
     """
-    n = _checked("exposures", exposures, lambda v: v >= 0, "numbers of at least 0")
+    n = checked("exposures", exposures, lambda v: v >= 0, "numbers of at least 0")
     times, scale = _constant(constant), _scale(num_inputs, delta)
     with np.errstate(divide="ignore", over="ignore"):  # N_x = 0 bounds nothing
-        return _result(label_noise_entropy(label_noise) + times * np.sqrt(scale / n))
+        return result(label_noise_entropy(label_noise) + times * np.sqrt(scale / n))
 
 
 def in_context_upper(irrelevant: ArrayLike, length: ArrayLike, *, floor: ArrayLike = 0.01) -> Result:
@@ -118,7 +116,7 @@ def in_context_lower(
       floor: least probability of a class.
       factor: 1 for a bound on the cross-entropy, 2 for the figure of the paper.
     """
-    times = _checked("factor", factor, lambda v: (v > 0) & np.isfinite(v), "finite numbers above 0")
+    times = checked("factor", factor, lambda v: (v > 0) & np.isfinite(v), "finite numbers above 0")
     return _in_context(irrelevant, length, floor, lambda odds: times * (odds / (1 + odds)), distance_range, temperature)
 
 
@@ -147,7 +145,7 @@ def crossing(
     gap = np.maximum(lower - label_noise_entropy(label_noise), 0.0)
     times, scale = _constant(constant), _scale(num_inputs, delta)
     with np.errstate(divide="ignore", over="ignore"):  # no gap, or next to none: never
-        return _result(np.square(times / gap) * scale)
+        return result(np.square(times / gap) * scale)
 
 
 def _in_context(
@@ -159,8 +157,8 @@ def _in_context(
     temperature: ArrayLike = 1.0,
 ) -> Result:
     """`of_odds` of the odds k / ((L - k) e^(range / temperature)) against the right label; log(1 / floor) at k = L."""
-    items = _checked("length", length, lambda v: (v >= 1) & _whole(v), "whole numbers of at least 1")
-    k = _checked("irrelevant", irrelevant, lambda v: (v >= 0) & _whole(v), "whole numbers from 0 to length")
+    items = checked("length", length, lambda v: (v >= 1) & whole(v), "whole numbers of at least 1")
+    k = checked("irrelevant", irrelevant, lambda v: (v >= 0) & whole(v), "whole numbers from 0 to length")
     k, items = np.broadcast_arrays(k, items)
     if (k > items).any():
         wrong = np.argmax(k > items)
@@ -168,14 +166,14 @@ def _in_context(
             f"irrelevant is {k.flat[wrong]:g} where length is {items.flat[wrong]:g}; "
             "allowed: whole numbers from 0 to length."
         )
-    least = _checked("floor", floor, lambda v: (v > 0) & (v < 1), "numbers between 0 and 1, both excluded")
-    spread = _checked(
+    least = checked("floor", floor, lambda v: (v > 0) & (v < 1), "numbers between 0 and 1, both excluded")
+    spread = checked(
         "distance_range", distance_range, lambda v: (v >= 0) & np.isfinite(v), "finite numbers of at least 0"
     )
-    heat = _checked("temperature", temperature, lambda v: (v > 0) & np.isfinite(v), "finite numbers above 0")
+    heat = checked("temperature", temperature, lambda v: (v > 0) & np.isfinite(v), "finite numbers above 0")
     with np.errstate(over="ignore", under="ignore"):  # e^-inf = 0 is the limit
         odds = k / np.where(k < items, items - k, 1.0) * np.exp(-spread / heat)
-        return _result(np.where(k < items, of_odds(odds), -np.log(least)))
+        return result(np.where(k < items, of_odds(odds), -np.log(least)))
 
 
 def _scale(num_inputs: ArrayLike | None, delta: ArrayLike | None) -> np.ndarray:
@@ -184,31 +182,10 @@ def _scale(num_inputs: ArrayLike | None, delta: ArrayLike | None) -> np.ndarray:
         return np.asarray(1.0)
     if num_inputs is None or delta is None:
         raise ValueError(f"num_inputs is {num_inputs} and delta is {delta}; allowed: both of them, or neither.")
-    inputs = _checked("num_inputs", num_inputs, lambda v: (v >= 1) & np.isfinite(v), "finite numbers of at least 1")
-    failing = _checked("delta", delta, lambda v: (v > 0) & (v < 1), "numbers between 0 and 1, both excluded")
+    inputs = checked("num_inputs", num_inputs, lambda v: (v >= 1) & np.isfinite(v), "finite numbers of at least 1")
+    failing = checked("delta", delta, lambda v: (v > 0) & (v < 1), "numbers between 0 and 1, both excluded")
     return np.log(2.0) + np.log(inputs) - np.log(failing)  # a quotient might overflow
 
 
 def _constant(constant: ArrayLike) -> np.ndarray:
-    return _checked("constant", constant, lambda v: (v > 0) & np.isfinite(v), "finite numbers above 0")
-
-
-def _whole(values: np.ndarray) -> np.ndarray:
-    return np.isfinite(values) & (values == np.floor(values))
-
-
-def _checked(name: str, value: ArrayLike, fits: Callable[[np.ndarray], np.ndarray], allowed: str) -> np.ndarray:
-    """The values as float64; ValueError with the first which does not fit, as NaN never does."""
-    try:
-        values = np.asarray(value, np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} is {value!r}; allowed: {allowed}.") from error
-    bad = ~fits(values)
-    if bad.any():
-        wrong = value if values.ndim == 0 else f"{values[bad][0]:g}"  # None, not the NaN it turns into
-        raise ValueError(f"{name} is {wrong}; allowed: {allowed}.")
-    return values
-
-
-def _result(values: ArrayLike) -> Result:
-    return np.asarray(values, np.float64)[()]  # a number rather than an array without axes
+    return checked("constant", constant, lambda v: (v > 0) & np.isfinite(v), "finite numbers above 0")
