@@ -56,8 +56,8 @@ class Batch:
       targets: `[B, L+1]`, class ids (int32) or, when `num_classes` is 0, real values. The target of the last slot is
         what a predictor is scored on and must not look at.
       kinds: `[B, L+1]` int8: `CONTEXT`, `SUPPORT` (a context slot that holds the answer) or `QUERY`.
-      latents: what the sampler knows and no predictor may use, such as the true classes or the label's law. An oracle
-        may: that is what makes it one.
+      latents: what the sampler knows and no predictor may use, such as the true classes or the label's law; a row per
+        sequence, `[B, ...]`, or numbers. An oracle may use them: that is what makes it one.
       weights: `[B, L+1]`, how much each slot counts in the loss and in means of errors, where every slot is a query
         that the slots before it answer; None where only the last one is.
       num_classes: C, or 0 for regression.
@@ -97,7 +97,7 @@ class Phase:
       trains: top-level keys of the parameters that move; empty means all.
       scores: names of records of `apply(..., record=True)` whose losses are summed: `[B, C]` log-probabilities, taken
         as they are, or for regression losses themselves, `[B]`; empty means the loss of the prediction itself.
-      on_evaluated: whether it sees what the predictor is evaluated on, where training is on a task of its own.
+      on_evaluated: whether it sees the first evaluation set, where training is on a task of its own.
     """
 
     share: float = 1.0

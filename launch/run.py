@@ -76,6 +76,7 @@ def _run() -> int:
     use_all_cores()  # before anything asks for a device
     from icl_sim.studies import codec, runner, sweep
     from icl_sim.studies.plan import plan, refuse_overridden
+    from icl_sim.studies.rehearsal import rehearse
 
     if not isinstance(_CONFIG.value, ConfigDict):
         raise ValueError("get_config of the study file must return icl_sim.config_of(study).")
@@ -85,7 +86,9 @@ def _run() -> int:
     refuse_overridden(study, changes)
     study = dataclasses.replace(study, description=_described(study.description, changes, _SWEEP.value))
     if _DRY_RUN.value:
-        print(plan(study).describe())
+        planned = plan(study)
+        rehearse(planned)
+        print(planned.describe())
         return 0
     command = shlex.join(["python", *sys.argv])
     status = runner.run(study, _WORKDIR.value, command=command)

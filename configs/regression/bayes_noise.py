@@ -41,7 +41,7 @@ claim = common.claims_of("Akyurek et al. 2023, section 4.2", min_steps=8_000)
 
 def diagonal(dim):
     """The nearest ridge regression of each setting is its own: the ordering, since the printed values do not
-    reproduce (they cannot be means of the distance over k = 1..d-1; see docs/choices.md)."""
+    reproduce (they cannot be means of the distance over k = 1..d-1; see docs/regression.md)."""
     found = []
     for (noise, scale), (own, penalty) in zip(SETTINGS, PENALTIES.items(), strict=True):
         where = {"task.noise": noise, "task.function.scale": scale}

@@ -44,6 +44,7 @@ SCALES = {
         training=dataclasses.replace(
             fast(500_000, learning_rate=1e-4), warmup_steps=100_000, adam_b2=0.98, adam_epsilon=1e-9
         ),
+        seeds=3,
         more={"depths": (1, 2, 4, 8, 12, 16), "widths": (16, 32, 64, 128, 256, 512)},
     ),
     "reference": Scale(
@@ -80,11 +81,18 @@ def claims(scale: Scale):
             "below .01",
             seeds=2,
         ),
-        nearest("A5.one", "One layer is nearest to one step of gradient descent.", 1, ("gd",)),
-        nearest("A5.two", "Two layers are nearest to ridge regression.", 2, ("ridge_1", "ridge_5", "ols")),
-        nearest("A5.deep", f"{deepest} layers are nearest to least squares.", deepest, ("ols",)),
+        nearest("A4.one", "One layer is nearest to one step of gradient descent.", 1, ("gd",)),
         claim(
-            "A5.depth",
+            "A4.two",
+            "Two layers are nearer to ridge regression with penalty .5 than to least squares.",
+            Difference(distance("ols", 2), distance("ridge_5", 2)),
+            above(0),
+            "ridge at 2 to 4 layers",
+            seeds=2,
+        ),
+        nearest("A4.deep", f"{deepest} layers are nearest to least squares.", deepest, ("ols",)),
+        claim(
+            "A4.depth",
             "Every step of depth brings it nearer to least squares.",
             Trend(value("mspd_ols", where={WIDTH: widest}), DEPTH, rising=False),
             above(0),
@@ -92,7 +100,7 @@ def claims(scale: Scale):
             seeds=2,
         ),
         claim(
-            "A5.width",
+            "A4.width",
             "A narrow network is farther from least squares than a wide one of the same depth.",
             Difference(distance("ols", deepest, min(scale.more["widths"])), distance("ols", deepest)),
             above(0),

@@ -131,7 +131,7 @@ LAYERS = (
 UNTIED = (
     claim(
         "B3",
-        "Five layers of their own have a loss of at most 2 x .04, as five steps of GD++ of their own.",
+        "Five layers of their own have a loss of at most 2 x .04.",
         value("squared_error", "lsa_5"),
         below(0.08),
         "near 0",
@@ -183,6 +183,17 @@ PROMPTS = (
         "about 2,048 suffice",
         min_steps=4_000,
     ),
+)
+SHRINK = {10: 0.179, 25: 0.099, 50: 0.056, 100: 0.029}
+LENGTHS = tuple(
+    claim(
+        f"B2.gamma.{pairs}",
+        f"With {pairs} pairs two tuned steps of GD++ shrink inputs by {gamma}, to 15 %.",
+        value("shrink", "gdpp_2", "parameters", **{"task.context_length": pairs}),
+        near(gamma, 0.15 * gamma),
+        gamma,
+    )
+    for pairs, gamma in SHRINK.items()
 )
 _GD = {"gd": GD}
 _ONE = Constructed(network=LinearAttention(), construction="gd", rate=ETA)
@@ -276,8 +287,18 @@ PARTS = {
     },
     "lengths": {
         "predictors": {"gdpp_2": tuned(2, plus_plus=True), "lsa_2": LinearAttention(depth=2, tied=True)},
-        "sweep": {"task.context_length": (10, 25, 50, 100)},
-        "figures": (_LAYERS,),
+        "sweep": {"task.context_length": tuple(SHRINK)},
+        "claims": LENGTHS,
+        "figures": (
+            Lines(
+                name="shrink",
+                title="How far GD++ shrinks inputs",
+                quantities=(Quantity("shrink", "parameters", "gamma"),),
+                x="task.context_length",
+                predictors=("gdpp_2",),
+            ),
+            _LAYERS,
+        ),
     },
     "sine": {
         "predictors": {"embedded": LinearAttention(embedding=40, mlp_ratio=4), "lsa": LinearAttention()},

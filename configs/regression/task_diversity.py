@@ -38,6 +38,7 @@ SCALES = {
         pairs=16,
         network=published.raventos(),
         training=_TRIANGLE,
+        seeds=3,
         more={"noise": 0.5, "pools": powers(*range(1, 21))},
     ),
     "paper_small": Scale(
@@ -45,6 +46,7 @@ SCALES = {
         pairs=16,
         network=published.raventos("small"),
         training=_TRIANGLE,
+        seeds=3,
         more={"noise": 0.5, "pools": powers(*range(1, 21))},
     ),
     "reference": Scale(

@@ -16,7 +16,7 @@ from icl_sim.keys import stream
 from icl_sim.types import Answerer, Array, Batch, Outputs, Params, Task
 
 _RESAMPLING = 2**31 - 1  # counter of the key of bootstraps, which no batch reaches
-PRETRAINING, SUMMARY, ONLINE = "pretraining", "summary", "online"
+PRETRAINING, SUMMARY, ONLINE, PARAMETERS = "pretraining", "summary", "online", "parameters"
 Measures = Mapping[str, Mapping[str, Array]]  # evaluation set -> metric -> value
 
 
@@ -41,7 +41,8 @@ def evaluate(member: Member, params: Params, references: Mapping[str, Params], s
         told = metrics.preference(found["context"], found["memory"], member.evaluation.sequences)
         measures[name] = {**found, **told}
     summaries = {name: measures[where][metric] for name, (where, metric) in member.eval_task.summaries().items()}
-    named = {SUMMARY: summaries, ONLINE: _accounted(member.predictor.account(params), member.task)}
+    account = ONLINE if member.predictor.online else PARAMETERS
+    named = {SUMMARY: summaries, account: _accounted(member.predictor.account(params), member.task)}
     return {**measures, **{name: values for name, values in named.items() if values}}
 
 

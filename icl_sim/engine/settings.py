@@ -33,8 +33,8 @@ class Training:
         float32, it decides how far Adam still moves (docs/choices.md).
       adam_b1, adam_b2: of Adam, the decay of its moments.
       clip_norm: gradients longer than that (all of a part's as one vector) are shortened to it; None for never.
-      weight_decay: pulls the kernels of matrix products to 0, by `rate * weight_decay` of them per update and apart
-        from Adam (Loshchilov and Hutter 2019); biases, norms and positions stay free. None for none.
+      weight_decay: pulls parameters named "kernel" to 0, by `rate * weight_decay` of them per update and apart from
+        Adam (Loshchilov and Hutter 2019); in a network of blocks, those of its blocks alone. None for none.
       schedule: `"constant"`; `"rsqrt"`: proportional to step^-1/2 after the warm-up; `"cosine"`: half a cosine to 0 at
         the last step; or `"triangle"`: straight to 0 there.
       warmup_steps: linear warm-up from 0, in every schedule; 0 for none.
@@ -155,12 +155,13 @@ class Member:
             for name in comparison.references:
                 names.require("A reference of a comparison", name, self.references)
         needed = "calculate" if self.task.calculated else "apply"
-        if getattr(type(self.predictor), needed) is getattr(Predictor, needed):
-            what = "makes no sequences" if self.task.calculated else "makes sequences"
-            raise ValueError(
-                f"{type(self.task).__name__} {what}, and {type(self.predictor).__name__} defines no {needed}; bounds "
-                "go with Conditions, and what answers sequences with every other task."
-            )
+        for predictor in (self.predictor, *self.references.values()):
+            if getattr(type(predictor), needed) is getattr(Predictor, needed):
+                what = "makes no sequences" if self.task.calculated else "makes sequences"
+                raise ValueError(
+                    f"{type(self.task).__name__} {what}, and {type(predictor).__name__} defines no {needed}; bounds "
+                    "go with Conditions, and what answers sequences with every other task."
+                )
         if structure(self.task) != structure(self.eval_task) and _shapes(self.task) != _shapes(self.eval_task):
             raise ValueError(
                 "A predictor is trained and evaluated on sequences of different shapes (lengths, sizes, kinds of "

@@ -12,7 +12,7 @@ import optax
 from icl_sim import metrics
 from icl_sim.engine.settings import Member, Training
 from icl_sim.keys import stream
-from icl_sim.types import Array, Batch, Leaf, Params, Phase, Predictor, setting
+from icl_sim.types import Array, Batch, Leaf, Params, Phase, Predictor, Task, setting
 
 _WHOLE = "all"
 
@@ -41,7 +41,7 @@ class State:
 def initial_state(member: Member, shared: Any) -> State:
     """The state before the first update. Trace it (jit): eager initialisation is not bit-equal to compiled."""
     task = member.task.prepare(shared)
-    batch = task.at(jnp.int32(0)).sample(stream(member.seed, "train", 0), member.training.batch_size)
+    batch = task.sample(stream(member.seed, "train", 0), member.training.batch_size)
     parts = split(member.predictor, member.predictor.init(stream(member.seed, "init"), batch))
     return State(
         parts=parts,
@@ -60,7 +60,7 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
     noise is fused by XLA's CPU compiler into the network's first concatenation, which computes it number by number
     (measured: a twelfth of the whole update).
     """
-    task = (member.eval_task if phase.on_evaluated else member.task).prepare(shared)
+    task = (_evaluated(member) if phase.on_evaluated else member.task).prepare(shared)
     trained = [name for name in phase.trains or state.parts if name in state.moments]
     adam = _adam(member.training)
 
@@ -140,9 +140,14 @@ def _divided(batch: Batch, number: int) -> Callable[[Leaf], Batch]:
     return part
 
 
+def _evaluated(member: Member) -> Task:
+    """The first of the evaluation sets: what is evaluated when nothing is shifted."""
+    return next(iter(member.eval_task.evaluation_sets().values()))
+
+
 def _references(member: Member, shared: Any) -> dict[str, Params]:
     """Parameters of the references, fitted by their `init` to sequences of the task that is evaluated."""
-    task = member.eval_task.prepare(shared)
+    task = _evaluated(member).prepare(shared)
     fitted = {}
     for number, name in enumerate(sorted(member.references)):
         batch = task.sample(stream(member.seed, "references", number, 0), member.evaluation.sequences)
@@ -169,11 +174,14 @@ def _decaying(direction: Params, params: Params, decay: Leaf | None) -> Params:
     """The direction of the update with the decay of kernels added."""
     if decay is None:
         return direction
+    names = jax.tree_util.tree_map_with_path(lambda path, _: [getattr(entry, "key", None) for entry in path], params)
+    is_list = {"is_leaf": lambda node: isinstance(node, list)}
+    in_blocks = any("blocks" in path for path in jax.tree.leaves(names, **is_list))
 
-    def decayed(path: Any, d: Array, p: Array) -> Array:
-        return d + decay * p if getattr(path[-1], "key", None) == "kernel" else d
+    def decayed(path: list[Any], d: Array, p: Array) -> Array:
+        return d + decay * p if path[-1:] == ["kernel"] and ("blocks" in path or not in_blocks) else d
 
-    return jax.tree_util.tree_map_with_path(decayed, direction, params)
+    return jax.tree.map(decayed, names, direction, params, **is_list)
 
 
 def is_lost(state: State) -> Array:

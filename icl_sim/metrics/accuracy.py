@@ -10,7 +10,9 @@ from icl_sim.types import Array, Batch, Outputs
 
 def answered(outputs: Outputs, batch: Batch) -> int:
     """P: of how many slots, the last ones, answers count. Where the batch has no `weights` it is the query alone."""
-    per_slot = batch.weights is not None and outputs.values.ndim == (3 if batch.num_classes else 2)
+    if batch.num_classes and batch.weights is not None and outputs.values.ndim == 2:
+        raise ValueError("The task asks every slot, and the predictor answers with the class of the query alone.")
+    per_slot = batch.weights is not None
     return outputs.values.shape[1] if per_slot else 1
 
 

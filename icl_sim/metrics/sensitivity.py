@@ -20,7 +20,7 @@ class Sensitivity(Comparison):
     - `sensitivity_difference`: |s_a - s_b|;
     - `prediction_difference`: |y_a - y_b|, each `[B]`.
 
-    Only the query's input moves, the context stays. For a prediction that is linear in the query, such as that of
+    NaN where the last slot is not asked. Only the query's input moves, the context stays. For a prediction that is linear in the query, such as that of
     linear self-attention, s is its weight vector.
     """
 
@@ -31,11 +31,14 @@ class Sensitivity(Comparison):
             (values_BP[:, -1], gradient_BKX[:, 0])
             for values_BP, gradient_BKX in (slot_gradients(answerer, batch, query) for answerer in (a, b))
         )
-        return {
+        found = {
             "sensitivity_cosine": _cosine(s_a_BX, s_b_BX),
             "sensitivity_difference": jnp.linalg.norm(s_a_BX - s_b_BX, axis=-1),
             "prediction_difference": jnp.abs(y_a_B - y_b_B),
         }
+        if batch.weights is None:
+            return found
+        return {name: jnp.where(batch.weights[:, -1] > 0, value_B, jnp.nan) for name, value_B in found.items()}
 
 
 @setting

@@ -25,6 +25,7 @@ from icl_sim.engine.group import Group
 from icl_sim.engine.simulate import simulate as simulate_group
 from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
+from icl_sim.studies.rehearsal import rehearse
 from icl_sim.studies.store import Store, explained, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.table import Line, tabulated
@@ -61,6 +62,7 @@ def run(study: Study, workdir: str | os.PathLike, *, command: str = "", quiet: b
       ValueError: in a sentence, for an impossible study, a folder of another study, a full disk, ...
     """
     planned = plan(study)
+    rehearse(planned)
     with Store(workdir, study, planned, command) as store, _progress(study, planned, quiet) as progress:
         waiting = [n for n, group in enumerate(planned.groups) if not _is_finished(store, group)]
         simulated = 0
@@ -156,7 +158,7 @@ def _restored(
 
 
 def _progress(study: Study, planned: Plan, quiet: bool) -> Progress:
-    return Progress(planned.updates, study.headline, io.StringIO() if quiet else None)
+    return Progress(planned.updates, study.shown, io.StringIO() if quiet else None)
 
 
 def _begin(progress: Progress, planned: Plan, number: int, step: int = 0) -> None:

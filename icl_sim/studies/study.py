@@ -160,6 +160,11 @@ class Study:
                     f"The {root[:-1]} {name!r} is {part!r}; it must be a {kind.__name__} decorated with setting."
                 )
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The measures that live progress shows."""
+        return tuple(self.headline) or tuple(self.task.summaries())[:_MAX_HEADLINE]
+
     def _check_headline(self) -> None:
         summaries = self.task.summaries()
         for name in self.headline:
@@ -171,9 +176,15 @@ class Study:
             raise ValueError(
                 f"The study names {len(self.headline)} headline measures; at most {_MAX_HEADLINE} fit on a line."
             )
-        object.__setattr__(self, "headline", self.headline or tuple(summaries)[:_MAX_HEADLINE])
 
     def _check_trained_on(self) -> None:
+        if not isinstance(self.trained_on, Mapping) or not all(
+            isinstance(changes, Mapping) for changes in self.trained_on.values()
+        ):
+            raise ValueError(
+                f"The study's trained_on is {self.trained_on!r}; it must map predictors to changes of the task, as in "
+                '{"baseline": {"p_relevant": 0.0}}.'
+            )
         for name in self.trained_on:
             if name not in self.predictors:
                 raise ValueError(f"trained_on names the predictor {name!r}; {suggestion(name, self.predictors)}")

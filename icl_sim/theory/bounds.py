@@ -13,6 +13,8 @@ but the floor probability, and all of the in-context bounds are log(1 / floor).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 

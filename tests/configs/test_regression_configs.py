@@ -8,9 +8,11 @@ import importlib
 
 import pytest
 
+from icl_sim.predictors import Tuned
 from icl_sim.studies import codec
 from icl_sim.studies.claims import At, Crossing, Difference, Lowest, Ratio, Value
 from icl_sim.studies.plan import plan
+from icl_sim.studies.rehearsal import rehearse
 
 WORDS = {
     "lsa_is_gd": ("", "quick,layers", "untied", "lengths", "softmax", "interleaved", "prompts", "sine"),
@@ -49,6 +51,8 @@ def metrics_of(study) -> set[str]:
         for reference in comparison.references or study.references:
             told |= {f"{measure}_{reference}" for measure in OF_COMPARISONS[type(comparison).__name__]}
     for predictor in study.predictors.values():
+        if isinstance(predictor, Tuned):
+            told |= {"rate", "shrink"}
         for target in getattr(predictor, "targets", ()):
             told |= {f"probe_{target}_error", f"probe_{target}_attention_y"}
     return told
@@ -74,8 +78,14 @@ def values_of(measure) -> list[Value]:
 def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
     plain = config(name, words)
     study = codec.study_of(plain)
-    assert plan(study).entries
-    sets, metrics = {"summary", *study.task.evaluation_sets()}, metrics_of(study)
+    planned = plan(study)
+    assert planned.entries
+    if "quick" in words and "tree" not in words:  # one scale is enough, and scikit-learn is an extra
+        rehearse(planned)
+    seeds = {point["seed"] for point in study.sweep}
+    if "quick" not in words:
+        assert all(len(seeds) >= max(2, claim.min_seeds) for claim in plain.claims)
+    sets, metrics = {"summary", "parameters", *study.task.evaluation_sets()}, metrics_of(study)
     for claim in plain.claims:
         for value in values_of(claim.measure):
             assert value.predictor in study.predictors

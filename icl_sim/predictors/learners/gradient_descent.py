@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,12 +41,15 @@ class GradientDescent(Predictor):
     def check(self) -> None:
         names.require("The convention of gradient descent", self.convention, CONVENTIONS)
         check_steps("gradient descent", self.steps, self.per_step, self.learned, rate=self.rate)
-        if not self.penalty >= 0:
-            raise ValueError(f"The penalty of gradient descent is {self.penalty}; it must be at least 0.")
+        if not 0 <= self.penalty < math.inf:
+            raise ValueError(f"The penalty of gradient descent is {self.penalty}; it must be at least 0 and finite.")
 
     def init(self, key: Key, batch: Batch) -> Params:
         del key, batch
         return {"rate": first(self.rate, self.steps, self.per_step)} if self.learned else {}
+
+    def account(self, params: Params) -> Mapping[str, Array]:
+        return params
 
     def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
         asked = prefixes(batch)

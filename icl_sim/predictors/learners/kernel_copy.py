@@ -41,6 +41,8 @@ class KernelCopy(Predictor):
             self.encoder.check()
 
     def init(self, key: Key, batch: Batch) -> Params:
+        if batch.num_classes < 1:
+            raise ValueError("h copies labels, but the targets of the batch are numbers (num_classes=0).")
         start = 0.0 if self.double_exponential else jnp.log(self.temperature)
         theta = {"theta": jnp.asarray(start, jnp.float32)}
         return with_encoder(self.encoder, theta, key, batch.inputs.shape[2:])

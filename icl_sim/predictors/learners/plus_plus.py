@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
@@ -47,6 +49,9 @@ class GradientDescentPlusPlus(Predictor):
         del key, batch
         fields = {"rate": self.rate, "shrink": self.shrink} if self.learned else {}
         return {name: first(value, self.steps, self.per_step) for name, value in fields.items()}
+
+    def account(self, params: Params) -> Mapping[str, Array]:
+        return params
 
     def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
         asked = prefixes(batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -50,6 +50,9 @@ class Tuned(Predictor):
                 f"{type(self.learner).__name__} has no parameters to tune; where it has a field `learned`, set it."
             )
         return unflatten(_minimise(lambda v: _loss(self.learner.apply(unflatten(v), batch), batch), flat, self.steps))
+
+    def account(self, params: Params) -> Mapping[str, Array]:
+        return self.learner.account(params)
 
     def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
         return self.learner.apply(params, batch, record=record)

@@ -193,7 +193,7 @@ class Sparse(Function):
         return params
 
     def prior(self) -> Mapping[str, Leaf]:
-        return {"pool": math.inf, "w_scale": self.scale, "w_mean": 0.0}
+        return {"pool": math.inf}  # no normal law of weights, for which ridge regression would be the oracle
 
     def scaled(self, factor: Leaf) -> Sparse:
         return self.replace(scale=self.scale * factor)

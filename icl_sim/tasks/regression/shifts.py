@@ -211,6 +211,8 @@ class NoisyTargets(Shift):
 
     def check(self, path: str) -> None:
         check_at_least(0, f"{path}.count", self.count)
+        if self.count != int(self.count):
+            raise ValueError(f"{path}.count is {self.count}; it must be a whole number.")
 
 
 @setting
@@ -312,7 +314,7 @@ def named(name: str) -> Shift:
         raise ValueError(f"The shift {name!r} is given a number; {kind} takes none.")
     try:
         return shift(**{fields[0].name: float(Fraction(number))})
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ArithmeticError):
         raise ValueError(
             f"The shift {name!r} is given {number!r} as its {fields[0].name}; it must be a number, such as 0.5 or 1/3."
         ) from None

@@ -1,0 +1,47 @@
+"""Studies in shapes only: what does not fit is told before anything is written."""
+
+import re
+
+import pytest
+
+import icl_sim as icl
+from icl_sim.metrics import ImpliedWeights
+from icl_sim.predictors import InWeightMLP, KernelCopy, LeastSquares, LinearAttention, Ridge, Transformer
+from icl_sim.tasks import ClassMixture, Regression
+from icl_sim.tasks.regression import LinearClassification, Quadratic
+
+TASK = Regression(dim=2, context_length=3)
+FEW = icl.Evaluation(sequences=4, batch_size=4)
+
+
+def _study(predictor, task=TASK, **kwargs):
+    return icl.Study(task=task, predictors={"mine": predictor}, evaluation=FEW, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("study", "sentence"),
+    [
+        (_study(KernelCopy()), "h copies labels, but the targets of the batch are numbers"),
+        (_study(InWeightMLP()), "It cannot answer these sequences: ZeroDivisionError"),
+        (_study(Transformer(tokens="concatenated")), "The batch asks about every slot"),
+        (_study(Ridge(), TASK.replace(function=Quadratic())), "no latent 'w_scale'"),
+        (_study(LeastSquares(), ClassMixture()), "classes"),
+        (
+            _study(InWeightMLP(), TASK.replace(function=LinearClassification())),
+            "The task asks every slot, and the predictor answers with the class of the query alone.",
+        ),
+        (
+            _study(
+                LeastSquares(),
+                references={"ols": LeastSquares()},
+                comparisons={"weights": ImpliedWeights(queries=8, positions=(9,))},
+            ),
+            "a prompt has 3 exemplars",
+        ),
+        (_study(LinearAttention(), references={"h": KernelCopy()}), "h copies labels"),
+    ],
+)
+def test_what_does_not_fit_is_told_with_its_predictor_and_leaves_no_folder(study, sentence, tmp_path):
+    with pytest.raises(ValueError, match=f"{re.escape(sentence)}.*\\(The predictor 'mine'.\\)"):
+        icl.run(study, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
