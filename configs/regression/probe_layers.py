@@ -3,9 +3,9 @@ states (Akyurek et al. 2023, section 5).
 
     python launch/run.py --config=configs/regression/probe_layers.py:reference --workdir=out/probe_layers
 
-The first part of the steps trains the network, the rest the probes of all layers on it, frozen, at the same rate. The control is a
-network trained where all weights are 1, which needs no learning in context; its probes see ordinary prompts. Words: see
-common.py.
+The first part of the steps trains the network, the rest the probes of all layers on it, frozen, at the same rate. The
+control is a network trained where all weights are 1, which needs no learning in context; its probes see ordinary
+prompts. Words: see common.py.
 """
 
 import dataclasses

@@ -20,8 +20,8 @@ class Sensitivity(Comparison):
     - `sensitivity_difference`: |s_a - s_b|;
     - `prediction_difference`: |y_a - y_b|, each `[B]`.
 
-    NaN where the last slot is not asked. Only the query's input moves, the context stays. For a prediction that is linear in the query, such as that of
-    linear self-attention, s is its weight vector.
+    NaN where the last slot is not asked. Only the query's input moves, the context stays. For a prediction linear
+    in the query, such as that of linear self-attention, s is its weight vector.
     """
 
     def compare(self, a: Answerer, b: Answerer, batch: Batch) -> Mapping[str, Array]:

@@ -37,8 +37,8 @@ def test_only_the_named_predictor_trains_on_a_changed_task():
 
 
 def test_the_first_summaries_are_the_headline():
-    assert study().headline == tuple(ClassMixture().summaries())[:3]
-    assert study(headline=["control_low"]).headline == ("control_low",)
+    assert study().shown == tuple(ClassMixture().summaries())[:3]
+    assert study(headline=["control_low"]).shown == ("control_low",)
 
 
 @pytest.mark.parametrize(

@@ -354,8 +354,8 @@ class Transformer(Predictor):
             raise ValueError("The transformer's momentum_attention sums over earlier tokens; it must be causal.")
         if self.momentum_attention and self.momentum == 0:
             raise ValueError(
-                "The transformer's momentum is 0, with which momentum_attention does nothing; it must lie between 0 and 1, "
-                "ends excluded. The paper does not say which it used; try 0.1 to 0.5."
+                "The transformer's momentum is 0, with which momentum_attention does nothing; it must lie between 0 "
+                "and 1, ends excluded. The paper does not say which it used; try 0.1 to 0.5."
             )
         if not self.momentum_attention and self.momentum > 0:
             raise ValueError(
