@@ -79,8 +79,8 @@ def _made_by(run: Run) -> str:
     return (
         f"    {run.about.get('command', '')}\n\n"
         f"{run.config.get('description', '')} {size(run)}, jax {jax}. Mean ± half of the 95 % "
-        "t-interval over seeds, each seed at its evaluation step of the lowest loss on the training set. Below it the "
-        "published number, where there is one: ✓ if the interval lies within the tolerance of it, ✗ if it lies "
+        f"t-interval over seeds, {curves.rule_told(run.table)}. Below it the published number, where there is one: ✓ "
+        "if the interval lies within the tolerance of it, ✗ if it lies "
         "outside, no mark if it straddles the bound or seeds or steps are too few to say."
     )
 

@@ -169,7 +169,7 @@ def interval_text(verdict: Verdict) -> str:
 
 def two_digits(value: float) -> str:
     """Two decimals, none from 1,000 on; two digits of what would have none in them, and no minus before zeros."""
-    if 0 < abs(value) < 0.0095:
+    if 0 < abs(value) < 0.0995:
         return f"{value:.2g}"
     return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{round(value, 2) + 0.0:.2f}"
 
