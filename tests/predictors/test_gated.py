@@ -13,7 +13,17 @@ from icl_sim import metrics
 from icl_sim.engine.devices import member_mesh
 from icl_sim.engine.program import Program
 from icl_sim.engine.step import join
-from icl_sim.predictors import PREDICTORS, Gated, InWeightMLP, KernelCopy, ResidualEncoder, with_parts
+from icl_sim.predictors import (
+    PREDICTORS,
+    Gated,
+    InWeightMLP,
+    KernelCopy,
+    ResidualEncoder,
+    TwoLayerNet,
+    with_parts,
+)
+from icl_sim.tasks import Regression
+from icl_sim.tasks.regression import Linear
 from icl_sim.types import SUPPORT, Outputs
 from tests.engine import toys
 
@@ -97,8 +107,11 @@ def test_parts_from_elsewhere_must_be_trained(make_batch, random_params):
         with_parts(initial, trained["gate"], None)
 
 
-@pytest.mark.parametrize("name", sorted(PREDICTORS))
-def test_no_predictor_reads_the_target_of_the_query(name, make_batch, random_params):
+OF_CLASSES = ("gated", "in_weight", "kernel_copy", "nearest", "transformer")
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_no_predictor_reads_the_class_of_the_query(name, make_batch, random_params):
     batch, model = make_batch(shape=(4,)), PREDICTORS[name]()
     model.check()
     params = random_params(model.init, batch)
@@ -106,6 +119,22 @@ def test_no_predictor_reads_the_target_of_the_query(name, make_batch, random_par
     apply = jax.jit(model.apply)
     values = apply(params, batch).values
     assert values.shape == (3, 10) and np.all(np.isfinite(values))
+    np.testing.assert_array_equal(values, apply(params, poisoned).values)
+
+
+@pytest.mark.parametrize("name", sorted({*PREDICTORS, "transformer", "nearest"} - {"gated", "in_weight", "kernel_copy"}))
+def test_no_predictor_reads_the_value_of_the_last_slot(name, key):
+    if name in ("boosting", "tree"):
+        pytest.importorskip("sklearn")
+    task = Regression(dim=3, context_length=4, noise=0.3, function=Linear(pool=4.0))
+    model = TwoLayerNet(steps=20) if name == "two_layer" else PREDICTORS[name]()
+    model.check()
+    batch = jax.jit(lambda key: task.sample(key, 3))(key)
+    params = jax.jit(model.init)(jax.random.key(1), batch)
+    poisoned = dataclasses.replace(batch, targets=batch.targets.at[:, -1].set(1e30))
+    apply = jax.jit(model.apply)
+    values = apply(params, batch).values
+    assert values.shape == (3, 5) and np.all(np.isfinite(values))
     np.testing.assert_array_equal(values, apply(params, poisoned).values)
 
 

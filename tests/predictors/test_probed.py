@@ -266,7 +266,7 @@ def test_the_network_is_trained_first_and_its_probes_on_what_is_evaluated():
     training = dict(steps=600, batch_size=32, learning_rate=0.02)
     chunks = simulate(group(member(probed, control, eval_task=Linear(), sequences=400, points=2, **training)))
     last = [chunk for chunk in chunks if chunk.measures is not None][-1].measures
-    assert last["online", "level"] == pytest.approx(1.0, abs=0.15)
+    assert last["parameters", "level"] == pytest.approx(1.0, abs=0.15)
     assert last["default", "probe_w_error/0"] == pytest.approx(1.0, abs=0.2)
     assert last["pretraining", "probe_w_error/0"] == pytest.approx(1.0, abs=0.2)  # 0 said, where w is 1
 

@@ -291,7 +291,7 @@ class Transformer(Predictor):
       end_bias: whether read-in and read-out have biases.
       momentum_attention: whether values have momentum (Dai et al. 2023, section 5): sum_{i<t} momentum^(t-i) v_i is
         added to what attention mixes at token t, in every head and layer.
-      momentum: eta, in [0, 1). The paper does not say which it used.
+      momentum: eta, in [0, 1); 0 is the ordinary transformer. The paper does not say which it used; try .1 to .5.
       momentum_exclude_self: whether the sum leaves out v_t, as in the paper.
       momentum_normalised: whether it is multiplied by 1 - eta; not in the paper.
       scan: whether blocks run as one loop over stacked parameters, `[depth, ...]`: the same numbers, compiled in a time
@@ -352,11 +352,6 @@ class Transformer(Predictor):
             raise ValueError(f"The transformer's momentum is {self.momentum}; it must be in [0, 1).")
         if self.momentum_attention and not self.causal:
             raise ValueError("The transformer's momentum_attention sums over earlier tokens; it must be causal.")
-        if self.momentum_attention and self.momentum == 0:
-            raise ValueError(
-                "The transformer's momentum is 0, with which momentum_attention does nothing; it must lie between 0 "
-                "and 1, ends excluded. The paper does not say which it used; try 0.1 to 0.5."
-            )
         if not self.momentum_attention and self.momentum > 0:
             raise ValueError(
                 f"The transformer's momentum is {self.momentum}, which does nothing unless momentum_attention is true."
