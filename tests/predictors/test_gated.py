@@ -122,7 +122,7 @@ def test_no_predictor_reads_the_class_of_the_query(name, make_batch, random_para
     np.testing.assert_array_equal(values, apply(params, poisoned).values)
 
 
-@pytest.mark.parametrize("name", sorted({*PREDICTORS, "transformer", "nearest"} - {"gated", "in_weight", "kernel_copy"}))
+@pytest.mark.parametrize("name", sorted(set(PREDICTORS) - {"gated", "in_weight", "kernel_copy"}))
 def test_no_predictor_reads_the_value_of_the_last_slot(name, key):
     if name in ("boosting", "tree"):
         pytest.importorskip("sklearn")
