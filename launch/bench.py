@@ -333,9 +333,10 @@ def flops_per_update(group: Any) -> float:
     from icl_sim.engine.step import initial_state, train
 
     member = jax.tree.map(lambda column: column[0], group.members)
+    member = dataclasses.replace(member, training=dataclasses.replace(member.training, microbatches=1))
     phase = member.predictor.phases[0]
     state = jax.eval_shape(lambda member: initial_state(member, None), member)
-    # The body of a loop is counted once, so a loop of one step is one update.
+    # The body of a loop is counted once, so a loop of one step, and of a batch in one part, is one update.
     step = jax.jit(lambda member, state: train(member, state, None, 0, 1, phase))
     return float(step.lower(member, state).compile().cost_analysis()["flops"])
 

@@ -9,9 +9,6 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-# Batched LAPACK calls (svd, qr, solve) run on XLA's pool of threads and wait there for tasks of the same pool. With as
-# many threads as devices, several of them wait for ever (measured: jax 0.10.2, 2 devices, within seconds).
-_SPARE_THREADS = 8  # per device
 # One thread per device: a second thread per matmul only waits at this size (measured: 1.2x on 2 cores).
 _CPU_FLAGS = ("--xla_cpu_multi_thread_eigen=false",)
 
@@ -25,7 +22,6 @@ def use_all_cores(cores: int | None = None) -> None:
     cores = cores or len(os.sched_getaffinity(0))
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = " ".join([flags, *(f for f in _CPU_FLAGS if f.split("=")[0] not in flags)]).strip()
-    os.environ.setdefault("NPROC", str(_SPARE_THREADS * cores))  # the size of that pool
     if "--xla_force_host_platform_device_count" in flags:
         return
     jax.config.update("jax_num_cpu_devices", cores)

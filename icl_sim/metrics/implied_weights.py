@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from icl_sim.decompositions import each
 from icl_sim.metrics.distance import require_regression
 from icl_sim.metrics.sensitivity import asked, by_slot, check_positions
 from icl_sim.types import Answerer, Array, Batch, Comparison, setting, static
@@ -51,7 +52,7 @@ class ImpliedWeights(Comparison):
         query_BNX = fresh_queries(batch, self.queries)
         d = query_BNX.shape[-1]
         # Directions that no query has are left out; there a weight is 0.
-        inverse_BXN = jnp.linalg.pinv(query_BNX)
+        inverse_BXN = each(jnp.linalg.pinv, query_BNX, axes=1)
 
         def fits(slot: Array) -> tuple[Array, Array]:
             y_BN, y_other_BN = (answers(who, batch, slot, query_BNX) for who in (a, b))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
+from icl_sim.decompositions import each
 from icl_sim.predictors.learners.prefixes import contract, latents, prefixes
 from icl_sim.types import Array, Batch, Leaf, Outputs, Params, Predictor, setting
 
@@ -69,7 +70,8 @@ class Preconditioned(Predictor):
         pairs_P = jnp.maximum(asked.count_P + self.kurtosis - 2, 0)[:, None, None]
         rest = jnp.trace(lam_XZ) + jnp.square(noise)
         gam_PXZ = pairs_P * lam_XZ[None] + rest * jnp.eye(len(lam_XZ))[None]
-        w_BPX = contract("BPX,PXZ->BPZ", moment_BPX, jnp.linalg.inv(gam_PXZ.astype(moment_BPX.dtype)))
+        inverse_PXZ = each(jnp.linalg.inv, gam_PXZ.astype(moment_BPX.dtype), axes=1)
+        w_BPX = contract("BPX,PXZ->BPZ", moment_BPX, inverse_PXZ)
         return asked.answer(w_BPX, record)
 
 

@@ -7,9 +7,10 @@ import math
 import jax
 import jax.numpy as jnp
 
+from icl_sim.decompositions import each
 from icl_sim.kernels import Kernel, SquaredExponential
 from icl_sim.predictors.learners.prefixes import contract, latents, prefixes
-from icl_sim.types import Batch, Leaf, Outputs, Params, Predictor, setting
+from icl_sim.types import Array, Batch, Leaf, Outputs, Params, Predictor, setting
 
 
 @setting
@@ -44,9 +45,15 @@ class GaussianProcessPosterior(Predictor):
         own_BS = jnp.diagonal(k_BST, axis1=1, axis2=2)
         least_BS = jnp.maximum(20 * slots * rounding.eps * own_BS, rounding.tiny)
         noise_BS = jnp.maximum(jnp.square(noise), least_BS)
-        c_BST = jnp.linalg.cholesky(k_BST + noise_BS[:, :, None] * jnp.eye(slots, dtype=k_BST.dtype)[None])
         # The query's own target is not to be read, and nothing left of its diagonal needs it.
         y_BS1 = batch.targets.astype(k_BST.dtype).at[:, -1].set(0.0)[..., None]
-        z_BS = jax.lax.linalg.triangular_solve(c_BST, y_BS1, left_side=True, lower=True)[..., 0]
+        k_BST = k_BST + noise_BS[:, :, None] * jnp.eye(slots, dtype=k_BST.dtype)[None]
+        c_BST, z_BS = each(_solved, k_BST, y_BS1, axes=1)
         values_BS = contract("BST,BT->BS", jnp.tril(c_BST, -1), z_BS)
         return Outputs(values=values_BS[:, -len(asked.count_P) :])
+
+
+def _solved(k_ST: Array, y_S1: Array) -> tuple[Array, Array]:
+    """The Cholesky factor C of a matrix, and C^-1 y."""
+    c_ST = jnp.linalg.cholesky(k_ST)
+    return c_ST, jax.lax.linalg.triangular_solve(c_ST, y_S1, left_side=True, lower=True)[:, 0]

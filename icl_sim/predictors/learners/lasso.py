@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from icl_sim.decompositions import each
 from icl_sim.predictors.learners.prefixes import prefixes
 from icl_sim.types import Array, Batch, Leaf, Outputs, Params, Predictor, setting
 
@@ -32,20 +33,21 @@ class Lasso(Predictor):
     def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
         del params
         asked = prefixes(batch)
-        fit = jax.vmap(jax.vmap(_weights), in_axes=(0, 0, None, None))
+        equations = jax.vmap(jax.vmap(_equations), in_axes=(0, 0, None, None))
         penalty_P = self.penalty * asked.count_P.astype(asked.x_BLX.dtype)
-        return asked.answer(fit(asked.gram_BPXZ(), asked.moment_BPX(), penalty_P, asked.count_P), record)
+        found = equations(asked.gram_BPXZ(), asked.moment_BPX(), penalty_P, asked.count_P)
+        return asked.answer(each(jnp.linalg.solve, *found, axes=2), record)
 
 
-def _weights(gram_XZ: Array, moment_X: Array, penalty: Array, count: Array) -> Array:
-    """argmin w.G w / 2 - b.w + penalty |w|_1, for G = X^T X, b = X^T y of `count` pairs, `[X]`.
+def _equations(gram_XZ: Array, moment_X: Array, penalty: Array, count: Array) -> tuple[Array, Array]:
+    """The matrix `[X, X]` and the right side `[X]` of argmin w.G w / 2 - b.w + penalty |w|_1, G = X^T X, b = X^T y.
 
     Given the signs it is linear, G_AA w_A = b_A - penalty sign_A, and only that has a derivative.
     """
     sign_X = _signs(*jax.lax.stop_gradient((gram_XZ, moment_X, penalty)), count)
     active_X = sign_X != 0
     among_XZ = jnp.where(active_X[:, None] & active_X[None, :], gram_XZ, jnp.eye(len(sign_X), dtype=gram_XZ.dtype))
-    return jnp.linalg.solve(among_XZ, jnp.where(active_X, moment_X - penalty * sign_X, 0.0))
+    return among_XZ, jnp.where(active_X, moment_X - penalty * sign_X, 0.0)
 
 
 def _signs(gram_XZ: Array, moment_X: Array, penalty: Array, count: Array) -> Array:

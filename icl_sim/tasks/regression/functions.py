@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from icl_sim import draws, names, pools
+from icl_sim.decompositions import cholesky
 from icl_sim.kernels import Kernel, SquaredExponential
 from icl_sim.keys import stream
 from icl_sim.tasks.regression.laws import check_at_least, check_finite, check_share
@@ -337,7 +338,7 @@ class GaussianProcess(Function):
         K_SS = self.kernel(x_SX, x_SX)
         info = jnp.finfo(K_SS.dtype)
         jitter = 4 * info.eps * jnp.trace(K_SS) + info.tiny
-        root_SS = jnp.linalg.cholesky(K_SS + jitter * jnp.eye(len(x_SX)))
+        root_SS = cholesky(K_SS + jitter * jnp.eye(len(x_SX)))
         return jnp.matmul(root_SS, jax.random.normal(params, (len(x_SX),)), precision="highest")
 
     def check(self, path: str, dim: int) -> None:

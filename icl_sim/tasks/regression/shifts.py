@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 import jax
 import jax.numpy as jnp
 
+from icl_sim.decompositions import orthonormal
 from icl_sim.names import require
 from icl_sim.tasks.regression.functions import Interpolated, Linear
 from icl_sim.tasks.regression.laws import check_at_least, check_finite
@@ -244,7 +245,7 @@ class OrthogonalQuery(Shift):
         query_X = x_SX[asked]
         before_N1 = (jnp.arange(most) < asked)[:, None]
         # Columns of pairs that come later are empty, and what the decomposition makes of them is arbitrary.
-        basis_XN = jnp.linalg.qr(jnp.where(before_N1, x_SX[:most], 0.0).T)[0] * before_N1.T
+        basis_XN = orthonormal(jnp.where(before_N1, x_SX[:most], 0.0).T) * before_N1.T
         along_N = jnp.matmul(basis_XN.T, query_X, precision="highest")
         rest_X = query_X - jnp.matmul(basis_XN, along_N, precision="highest")
         rest_X = rest_X * (jnp.linalg.norm(query_X) / jnp.linalg.norm(rest_X))
@@ -323,7 +324,7 @@ def named(name: str) -> Shift:
 def _stretched(key: Key, x_SX: Array, factor_X: Array) -> Array:
     """x U diag(factor) U^T with a random rotation U, by a common factor so that the mean square factor is 1."""
     dim = len(factor_X)
-    U_XX = jnp.linalg.qr(jax.random.normal(key, (dim, dim), x_SX.dtype))[0]
+    U_XX = orthonormal(jax.random.normal(key, (dim, dim), x_SX.dtype))
     factor_X = factor_X * jnp.sqrt(dim / jnp.sum(jnp.square(factor_X)))
     turned_SX = jnp.matmul(x_SX, U_XX, precision="highest") * factor_X[None]
     return jnp.matmul(turned_SX, U_XX.T, precision="highest")
