@@ -234,11 +234,11 @@ def regression(case: str, members: int):
         predictor, training = LinearAttention(), Training(batch_size=2048)
         task = Regression(inputs=Uniform(half_width=0.5), dim=10, context_length=10, scored="last")
     elif case == "garg_tiny":
-        predictor, training = published.garg("tiny"), Training(batch_size=64, microbatches=4)
+        predictor, training = published.garg("tiny"), Training(batch_size=64, microbatches=8)
         task = Regression(dim=20, context_length=40)
     else:
         predictor = published.raventos(case.removeprefix("raventos_"))
-        training = Training(batch_size=256, microbatches=16)
+        training = Training(batch_size=256, microbatches=8 if case == "raventos_base" else 16)
         task = Regression(function=Linear(pool=2.0**10), noise=0.5, dim=8, context_length=15)
 
     def member(seed: int) -> Member:
