@@ -51,7 +51,8 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Largest:
-    """The largest value along a swept name or "position", for statements about all points in [at_least, at_most].
+    """The largest value along "step", "position" or a swept name, for statements about all points in
+    [at_least, at_most].
 
     `ends`: points that a table must have for it to speak of all, usually the first and the last that were published.
     """
@@ -85,6 +86,14 @@ class MinimumAt:
     over: str
     at: tuple[float, ...]
     ends: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class LowestAt:
+    """The point of `over`, "step", "position" or a swept name, at which a value is lowest; the first of equal ones."""
+
+    value: Value
+    over: str = "step"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,11 +156,11 @@ class At:
 class Ratio:
     """a / b, paired by seed; mean and interval over seeds are those of its logarithm."""
 
-    a: Value | Crossing | At
-    b: Value | Crossing | At
+    a: Value | Largest | Smallest | LowestAt | Crossing | At
+    b: Value | Largest | Smallest | LowestAt | Crossing | At
 
 
-Measure = Value | Difference | Largest | Smallest | MinimumAt | Lowest | Trend | Crossing | At | Ratio
+Measure = Value | Difference | Largest | Smallest | MinimumAt | LowestAt | Lowest | Trend | Crossing | At | Ratio
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +216,7 @@ class Claim:
 
 _KINDS = {
     c.__name__: c
-    for c in (Claim, Value, Difference, Largest, Smallest, MinimumAt, Lowest, Trend, Crossing, At, Ratio, Range)
+    for c in (Claim, Value, Difference, Largest, Smallest, MinimumAt, LowestAt, Lowest, Trend, Crossing, At, Ratio, Range)
 }
 
 

@@ -16,6 +16,7 @@ from icl_sim.studies.claims import (
     Difference,
     Largest,
     Lowest,
+    LowestAt,
     Measure,
     MinimumAt,
     Ratio,
@@ -59,6 +60,9 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
     """
     import pandas as pd
 
+    def along(over: str) -> pd.DataFrame:
+        return evaluations if over == STEP else rows
+
     match measure:
         case Value():
             grid, steps = _grid(measure, rows, settings)
@@ -81,7 +85,7 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
             }
             return Reading(pd.Series(found), _reached(steps, at.steps))
         case Crossing(a, b, over, summed, ends):
-            source = evaluations if over == STEP else rows
+            source = along(over)
             upper, steps = _grid(a, source, settings, over)
             _covering(upper, over, ends)
             if not isinstance(b, Value):
@@ -89,7 +93,7 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
             lower, other_steps = _grid(b, source, settings, over)
             return Reading(_crossings(upper, lower, over, summed), _reached(steps, other_steps))
         case Largest(value, over, low, high, ends) | Smallest(value, over, low, high, ends):
-            grid, steps = _grid(value, rows, settings, over)
+            grid, steps = _grid(value, along(over), settings, over)
             points = _covering(grid, over, ends)
             grid = grid.loc[:, (low <= points) & (points <= high)]
             if grid.empty:
@@ -97,18 +101,23 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
             extreme = grid.max if isinstance(measure, Largest) else grid.min
             return Reading(extreme(axis=1, skipna=False), steps, f"over {count(grid.shape[1], 'point')}")
         case MinimumAt(value, over, at, ends):
-            grid, steps = _grid(value, rows, settings, over)
+            grid, steps = _grid(value, along(over), settings, over)
             inside = np.isin(_covering(grid, over, ends), at)
             if inside.sum() < len(at) or inside.all():
                 raise Unanswerable(f"the table needs {over} at {_names(at)} and at other points to compare with")
             return Reading(_margin(grid, inside), steps, f"the mean is lowest at {_names([grid.mean().idxmin()])}")
+        case LowestAt(value, over):
+            grid, steps = _grid(value, along(over), settings, over)
+            points = _numbers(grid, over)
+            lowest_at = grid.apply(lambda row: math.nan if row.isna().any() else points[row.argmin()], axis=1)
+            return Reading(lowest_at, steps, f"over {count(grid.shape[1], 'point')}")
         case Lowest(value, others):
             grids, reached = zip(*(_grid(one, rows, settings) for one in (value, *others)), strict=True)
             grid = pd.concat([one.iloc[:, 0] for one in grids], axis=1, join="inner", keys=range(len(grids)))
             lowest = _distinct((value, *others))[int(np.argmin(grid.mean()))] if len(grid) else "nothing"
             return Reading(_margin(grid, grid.columns == 0), _reached(*reached), f"the lowest mean is that of {lowest}")
         case Trend(value, over, rising):
-            grid, steps = _grid(value, rows, settings, over)
+            grid, steps = _grid(value, along(over), settings, over)
             if grid.shape[1] < 2:
                 raise Unanswerable(f"the table has {over} at one point only, a trend needs two")
             rises = (grid if rising else -grid).diff(axis=1).iloc[:, 1:]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from icl_sim.studies import curves, measures, verdicts
-from icl_sim.studies.claims import At, Claim, Crossing, Largest, Lowest, Ratio, Smallest, Trend, Value, near
+from icl_sim.studies.claims import At, Claim, Crossing, Largest, Lowest, LowestAt, Ratio, Smallest, Trend, Value, near
 from icl_sim.studies.measures import Unanswerable
 
 NAN, INF = math.nan, math.inf
@@ -232,6 +232,25 @@ def test_a_crossing_right_after_the_start_is_one():
 
 def of_metric(metric, **where):
     return Value(predictor="a", metric=metric, eval_set="test", where=where)
+
+
+def test_lowest_at_is_the_step_of_each_seed():
+    rows = table(of((9, 3, 1, 2, 4), (9, 8, 7, 6, 5), (2, 2, 2, 2, 2), (9, 1, NAN, 2, 3)))
+    values, found = read(LowestAt(A), rows)
+    assert values == pytest.approx([4, 64, 0, NAN], nan_ok=True) and found.steps == 64
+
+
+def test_lowest_at_over_a_swept_name_is_of_selected_checkpoints():
+    rows = pd.concat([table(of((0, 0, 0, 0, loss)), n=n, first=n) for n, loss in ((1, 3), (2, 1), (3, 2))])
+    assert read(LowestAt(A, "task.n"), rows)[0] == [2]
+
+
+def test_extremes_and_trends_along_steps():
+    rows = table(of((9, 3, 1, 2, 4)))
+    assert read(Smallest(A, "step"), rows)[0] == [1] and read(Largest(A, "step", at_least=1), rows)[0] == [4]
+    assert read(Trend(A, "step", rising=False), rows)[0] == [-2]
+    values, found = read(Ratio(A, Smallest(A, "step")), rows)  # how far it rose from its lowest
+    assert values == [4] and found.is_ratio
 
 
 def test_lowest_is_the_margin_to_the_nearest_other():
