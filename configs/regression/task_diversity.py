@@ -4,8 +4,12 @@ diversity and the emergence of non-Bayesian in-context learning for regression",
     python launch/run.py --config=configs/regression/task_diversity.py:reference --workdir=out/task_diversity
 
 Every training sequence is of one of M tasks. On tasks that it never saw ("true") a transformer is compared with ridge
-regression, which is optimal for new tasks, and with dMMSE, which is optimal for the M. Words: see common.py; and
-`paper_small` for the 4-layer network of the paper.
+regression, which is optimal for new tasks, and with dMMSE, which is optimal for the M. Words: see common.py;
+`paper_small` for the 4-layer network of the paper; and one of the parts
+
+    diversity   over M: whom it answers like, while it trains too, and between tasks (D2, D3, D5, D6 of the paper)
+    threshold   two batch sizes: up to some M more data moves it away from ridge regression, above towards it (D1)
+    decay       weight decay, which lowers that M (D4)
 """
 
 import dataclasses
@@ -15,14 +19,16 @@ import icl_sim as icl
 from configs.regression import common
 from configs.regression.common import REFERENCE, Scale, fast, value
 from configs.words import words
-from icl_sim.predictors import DiscreteMMSE, Ridge
+from icl_sim.predictors import DiscreteMMSE, Ridge, SmoothedMMSE
 from icl_sim.predictors.networks import published
-from icl_sim.studies.claims import Crossing, Difference, Ratio, above, below
+from icl_sim.studies.claims import Crossing, Difference, Lowest, LowestAt, Ratio, Smallest, above, below
 from icl_sim.studies.figures import Lines, Quantity
 from icl_sim.tasks import Regression
 from icl_sim.tasks.regression import Linear
 
-M = "task.function.pool"
+M, WIDTH = "task.function.pool", "predictors.smoothed.width"
+BATCH, DECAY = "training.batch_size", "training.weight_decay"
+PARTS = ("diversity", "threshold", "decay")
 _TRIANGLE = icl.Training(
     steps=500_000, batch_size=256, learning_rate=1e-3, schedule="triangle", warmup_steps=250_000
 )
@@ -39,7 +45,7 @@ SCALES = {
         network=published.raventos(),
         training=_TRIANGLE,
         seeds=3,
-        more={"noise": 0.5, "pools": powers(*range(1, 21))},
+        more={"noise": 0.5, "pools": powers(*range(1, 21)), "few": 2.0**5, "middle": 2.0**10, "batches": (256, 512)},
     ),
     "paper_small": Scale(
         dim=8,
@@ -47,7 +53,7 @@ SCALES = {
         network=published.raventos("small"),
         training=_TRIANGLE,
         seeds=3,
-        more={"noise": 0.5, "pools": powers(*range(1, 21))},
+        more={"noise": 0.5, "pools": powers(*range(1, 21)), "few": 2.0**5, "middle": 2.0**10, "batches": (256, 512)},
     ),
     "reference": Scale(
         dim=4,
@@ -55,107 +61,233 @@ SCALES = {
         network=dataclasses.replace(REFERENCE, end_bias=False),
         training=fast(8_000),
         seeds=2,
-        more={"noise": 0.5 * math.sqrt(0.5), "pools": powers(1, 3, 5, 7, 9, 12, 16)},
+        more={
+            "noise": 0.5 * math.sqrt(0.5),
+            "pools": powers(1, 3, 5, 7, 9, 12, 16),
+            "few": 2.0**3,
+            "middle": 2.0**7,
+            "batches": (32, 64),
+        },
     ),
     "quick": Scale(
         dim=4,
         pairs=8,
         network=dataclasses.replace(REFERENCE, end_bias=False),
         training=fast(2_000),
-        more={"noise": 0.5 * math.sqrt(0.5), "pools": powers(1, 4, 7, 10, 16)},
+        more={
+            "noise": 0.5 * math.sqrt(0.5),
+            "pools": powers(1, 4, 7, 10, 16),
+            "few": 2.0**4,
+            "middle": 2.0**7,
+            "batches": (32, 64),
+        },
     ),
 }
 claim = common.claims_of("Raventos et al. 2023", min_steps=8_000)
+SMOOTHING = (0.1, 0.2, 0.4, 0.8)  # widths of smoothed dMMSE; the best of them on new tasks is "optimally smoothed"
+WEIGHT_DECAYS = (0.0, 0.1)
 
 
-def claims(scale: Scale):
-    few, many = scale.more["pools"][0], scale.more["pools"][-1]
+def of(metric, pool=None, eval_set="true", predictor="transformer", **where):
+    pinned = {} if pool is None else {M: pool}
+    return value(metric, predictor, eval_set, pinned | where)
 
-    def of(metric, pool, eval_set="true", predictor="transformer"):
-        return value(metric, predictor, eval_set, {M: pool})
 
+def claims(part: str, scale: Scale):
+    least, many = scale.more["pools"][0], scale.more["pools"][-1]
+    few, middle = scale.more["few"], scale.more["middle"]
+    if part == "threshold":
+        fewer, more = scale.more["batches"]
+        return (
+            claim(
+                "D1",
+                f"Twice the data, a batch of {more} in place of {fewer}, brings it nearer to ridge regression on new "
+                "tasks only from some M on; that M lies inside of the range.",
+                Crossing(of("delta_ridge", **{BATCH: more}), of("delta_ridge", **{BATCH: fewer}), over=M),
+                below(many),
+                "2^14 to 2^15; small network 2^11 to 2^12 (D = 8)",
+                seeds=2,
+            ),
+        )
+    if part == "decay":
+        without, with_ = WEIGHT_DECAYS
+        return (
+            claim(
+                "D4",
+                f"With weight decay it is nearer to ridge regression on new tasks at M = {_power(middle)}.",
+                Ratio(
+                    of("delta_ridge", middle, **{DECAY: with_}), of("delta_ridge", middle, **{DECAY: without})
+                ),
+                below(1),
+                "lowers the threshold",
+                seeds=2,
+            ),
+        )
     return (
         claim(
             "D2.few",
-            f"With {few:g} tasks it answers as dMMSE on them: delta below a tenth of ridge regression's.",
-            Ratio(of("delta_dmmse", few, "default"), of("delta_ridge", few, "default")),
+            f"With {least:g} tasks it answers as dMMSE on them: delta below a tenth of ridge regression's.",
+            Ratio(of("delta_dmmse", least, "default"), of("delta_ridge", least, "default")),
             below(0.1),
             "tracks dMMSE",
             seeds=2,
         ),
         claim(
             "D2.few_true",
-            f"With {few:g} tasks it is far from ridge regression on new ones.",
-            of("delta_ridge", few),
+            f"With {least:g} tasks it is far from ridge regression on new ones.",
+            of("delta_ridge", least),
             above(0.3),
             "far",
             seeds=2,
         ),
         claim(
-            "D2.many",
-            f"With 2^{math.log2(many):g} tasks it is nearer to ridge regression than to dMMSE on new tasks.",
-            Difference(of("delta_dmmse", many), of("delta_ridge", many)),
-            above(0),
-            "as ridge, while dMMSE departs",
+            "D2.middle",
+            f"With {_power(middle)} tasks it is nearer to ridge regression than dMMSE is, on new tasks.",
+            Ratio(of("delta_ridge", middle), of("delta_ridge", middle, predictor="dmmse")),
+            below(1),
+            "from M = 2^6 on (D = 8)",
             seeds=2,
         ),
         claim(
             "D2.beats",
-            "From some M on it is better than dMMSE on new tasks.",
-            Crossing(
-                value("normalized_error", eval_set="true"), value("normalized_error", "dmmse", "true"), over=M
-            ),
-            below(many),
-            "above 2^6 (D = 8)",
+            f"With {_power(middle)} tasks its error on new ones is below that of dMMSE.",
+            Ratio(of("clean_error", middle), of("clean_error", middle, predictor="dmmse")),
+            below(1),
+            "from M = 2^6 on (D = 8)",
             seeds=2,
         ),
         claim(
             "D3.falls",
             "More tasks bring it nearer to ridge regression on new ones: delta falls to below a tenth.",
-            Ratio(of("delta_ridge", many), of("delta_ridge", few)),
+            Ratio(of("delta_ridge", many), of("delta_ridge", least)),
             below(0.1),
             "falls by orders of magnitude",
+            seeds=2,
+        ),
+        claim(
+            "D3.rises",
+            f"With {_power(few)} tasks it comes near to ridge regression while it trains, and departs again: at the "
+            "end delta is more than 1.2 times its lowest.",
+            Ratio(of("delta_ridge", few), Smallest(of("delta_ridge", few), "step")),
+            above(1.2),
+            "falls, then rises",
+            seeds=2,
+        ),
+        claim(
+            "D3.only_falls",
+            f"With {_power(many)} tasks it only comes nearer: at the end delta is at most 1.1 times its lowest.",
+            Ratio(of("delta_ridge", many), Smallest(of("delta_ridge", many), "step")),
+            below(1.1),
+            "falls all along",
+            seeds=2,
+        ),
+        claim(
+            "D3.later",
+            f"t*, the step at which delta is lowest, comes later with {_power(middle)} tasks than with {_power(few)}.",
+            Ratio(LowestAt(of("delta_ridge", middle)), LowestAt(of("delta_ridge", few))),
+            above(1),
+            "t* grows as M^0.47",
+            seeds=2,
+        ),
+        claim(
+            "D5",
+            f"With {_power(middle)} tasks its error on new ones is below that of dMMSE however smoothed.",
+            Lowest(
+                of("clean_error", middle),
+                tuple(of("clean_error", middle, predictor="smoothed", **{WIDTH: width}) for width in SMOOTHING),
+            ),
+            above(0),
+            "below, at intermediate M",
+            seeds=2,
+        ),
+        claim(
+            "D6.few",
+            f"Half way between two of {_power(few)} tasks it answers as dMMSE rather than as ridge regression.",
+            Difference(of("delta_ridge", few, "between"), of("delta_dmmse", few, "between")),
+            above(0),
+            "as dMMSE at 2^5",
+            seeds=2,
+        ),
+        claim(
+            "D6.many",
+            f"Half way between two of {_power(many)} tasks it answers as ridge regression: delta below .02.",
+            of("delta_ridge", many, "between"),
+            below(0.02),
+            "as ridge at 2^15",
             seeds=2,
         ),
     )
 
 
+def _power(pool: float) -> str:
+    return f"2^{math.log2(pool):g}"
+
+
 def get_config(arg=""):
-    chosen = words(arg, {"scale": SCALES})
-    scale = SCALES[chosen["scale"]]
+    chosen = words(arg, {"scale": SCALES, "part": PARTS})
+    scale, part = SCALES[chosen["scale"]], chosen["part"]
+    names = {"true": "new tasks", "default": "training tasks", "between": "between two tasks"}
     delta = (
         Quantity("delta_ridge", "true", "Difference to ridge regression, new tasks"),
         Quantity("delta_dmmse", "default", "Difference to dMMSE, training tasks"),
-        Quantity("normalized_error", "true", "Error / D, new tasks"),
-        Quantity("normalized_error", "default", "Error / D, training tasks"),
+        *(Quantity("clean_error", eval_set, f"Error / D, {told}") for eval_set, told in names.items()),
     )
+    over = {
+        "diversity": {M: scale.more["pools"], WIDTH: SMOOTHING},
+        "threshold": {M: scale.more["pools"][1:], BATCH: scale.more["batches"]},
+        "decay": {M: scale.more["pools"][1:], DECAY: WEIGHT_DECAYS},
+    }[part]
+    smoothed = {"smoothed": SmoothedMMSE()} if part == "diversity" else {}
+    training = dataclasses.replace(scale.training, weight_decay=0.0) if part == "decay" else scale.training
+    by = {"threshold": BATCH, "decay": DECAY}.get(part)
     study = icl.Study(
-        name=f"Pretraining task diversity ({chosen['scale']})",
+        name=f"Pretraining task diversity ({chosen['scale']}{'' if part == 'diversity' else ', ' + part})",
         description=f"Raventos et al. 2023: M linear regression tasks, D = {scale.dim}, {scale.pairs} pairs, noise.",
         task=Regression(
             function=Linear(pool=2.0**10),
             noise=scale.more["noise"],
             dim=scale.dim,
             context_length=scale.pairs - 1,
-            shifts=("true",),
+            shifts=("true", "between"),
         ),
-        predictors={"transformer": scale.network, "ridge": Ridge(), "dmmse": DiscreteMMSE()},
+        predictors={"transformer": scale.network, "ridge": Ridge(), "dmmse": DiscreteMMSE(), **smoothed},
         references={"ridge": Ridge(), "dmmse": DiscreteMMSE()},
-        training=scale.training,
+        training=training,
         evaluation=dataclasses.replace(scale.evaluation, bootstrap=0, points=10),
-        sweep=icl.product({M: scale.more["pools"], "seed": range(scale.seeds)}),
-        claims=claims(scale),
+        sweep=icl.product({**over, "seed": range(scale.seeds)}),
+        claims=claims(part, scale),
         figures=(
-            Lines(name="diversity", title="Over the number of training tasks", quantities=delta, x=M, log_y=True),
+            Lines(
+                name="diversity",
+                title="Over the number of training tasks",
+                quantities=delta,
+                x=M,
+                columns=by,
+                predictors=("transformer", "ridge", "dmmse"),
+                log_y=True,
+            ),
             Lines(
                 name="steps",
                 title="Difference to ridge regression while training",
                 quantities=delta[:1],
                 x="step",
                 lines=M,
-                columns=None,
+                columns=by,
                 predictors=("transformer",),
                 log_y=True,
+            ),
+            *(
+                Lines(
+                    name="smoothing",
+                    title="Error of dMMSE on new tasks, over the width of its smoothing",
+                    quantities=delta[2:3],
+                    x=WIDTH,
+                    lines=M,
+                    columns=None,
+                    predictors=("smoothed",),
+                    log_y=True,
+                )
+                for _ in smoothed
             ),
         ),
     )

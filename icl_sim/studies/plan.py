@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from icl_sim.engine.group import Group, by_structure
+from icl_sim.engine.program import is_trainable
 from icl_sim.engine.settings import Member
 from icl_sim.studies import claims, figures, records
 from icl_sim.studies.study import Study
@@ -40,10 +42,19 @@ class Plan:
     entries: tuple[Entry, ...]
     groups: tuple[Group, ...]
 
+    @functools.cached_property
+    def steps(self) -> tuple[int, ...]:
+        """Updates of each member of every group: none where there is nothing to train."""
+        return tuple(group.members.training.steps if is_trainable(group) else 0 for group in self.groups)
+
     @property
     def updates(self) -> int:
-        """Model updates of the whole study, an explicit learner's counted too."""
-        return sum(group.members.training.steps * len(group) for group in self.groups)
+        """Model updates of the whole study."""
+        return self.updates_before(len(self.groups))
+
+    def updates_before(self, number: int) -> int:
+        """Model updates of all groups before this one."""
+        return sum(steps * len(group) for steps, group in zip(self.steps[:number], self.groups, strict=False))
 
     def describe(self) -> str:
         """The plan in a few lines: the size of the whole, then every group."""
@@ -52,7 +63,8 @@ class Plan:
         for number, group in enumerate(self.groups, 1):
             counts = collections.Counter(names[member] for member in group.ids)
             who = ", ".join(f"{count} x {name}" for name, count in counts.items())
-            told.append(f"  group {number}: {who}, {group.members.training.steps:,} steps each")
+            steps = self.steps[number - 1]
+            told.append(f"  group {number}: {who}, " + (f"{steps:,} steps each" if steps else "nothing to train"))
         return "\n".join(told)
 
 

@@ -97,7 +97,7 @@ def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: b
             for chunk in simulate_group(group):
                 if chunk.measures is not None:
                     lines.append(Line(group.ids, chunk.step, chunk.measures))
-                progress.update(chunk, group.members.training.steps)
+                progress.update(chunk, planned.steps[number])
     members = [{"id": e.id, "predictor": e.predictor, "point": e.point} for e in planned.entries]
     return tabulated(lines, members)
 
@@ -111,7 +111,7 @@ def _is_finished(store: Store, group: Group) -> bool:
 def _run_group(planned: Plan, number: int, store: Store, progress: Progress, stop: _Stop) -> None:
     """Simulates a group to its end, or to where a signal stops it."""
     group = planned.groups[number]
-    steps = group.members.training.steps
+    steps = planned.steps[number]
     folder = store.folder / CHECKPOINTS / f"{group.ids[0]:06d}"
     with explained(store.folder), contextlib.closing(Checkpoints(folder)) as checkpoints:
         state, step = _restored(checkpoints, folder, group, store, progress)
@@ -163,7 +163,7 @@ def _progress(study: Study, planned: Plan, quiet: bool) -> Progress:
 
 def _begin(progress: Progress, planned: Plan, number: int, step: int = 0) -> None:
     group = planned.groups[number]
-    before = sum(g.members.training.steps * len(g) for g in planned.groups[:number]) + step * len(group)
+    before = planned.updates_before(number) + step * len(group)
     progress.begin(f"group {number + 1}/{len(planned.groups)} ({len(group)} members)", before)
 
 

@@ -85,9 +85,9 @@ def test_thousands_of_members_plan_in_seconds():
 
 def test_the_plan_describes_itself():
     planned = plan(study(product({"seed": range(3)}), training=Training(steps=10)))
-    assert planned.updates == 60
+    assert planned.updates == 30 and planned.updates_before(1) == 30  # the other predictor has nothing to train
     told = planned.describe()
-    assert "6 members, 60 updates" in told and "3 x big" in told and "10 steps" in told
+    assert "6 members, 30 updates" in told and "3 x big, 10 steps each" in told and "nothing to train" in told
 
 
 def test_figures_and_claims_that_cannot_be_read_are_refused_before_training():
