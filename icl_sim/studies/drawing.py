@@ -196,7 +196,8 @@ def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
     together = spec.lines == QUANTITY
     shown: Sequence[Quantity | None] = [None] if together else spec.quantities  # None: all of them
     panels = [[(q, value) for value in values] for q in shown]
-    if spec.columns is None and len(shown) > 1:  # a square of panels rather than a tower
+    mixed = spec.columns is None and len(shown) > 1
+    if mixed:  # a square of panels rather than a tower
         flat = [row[0] for row in panels]
         panels = [flat[i : i + 2] for i in range(0, len(flat), 2)]
     wrapped = len(shown) == 1 and len(values) > 4
@@ -204,7 +205,8 @@ def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
         panels = [panels[0][i : i + 4] for i in range(0, len(values), 4)]
     columns = max(len(row) for row in panels)
     width, height = {1: 4.2, 2: 3.3}.get(columns, 2.4), 2.1 if len(panels) * columns > 1 else 2.7
-    figure, grid = _canvas(len(panels), columns, width, height, spec.title, sharex=True, sharey="row")
+    sharey = False if mixed else "row"
+    figure, grid = _canvas(len(panels), columns, width, height, spec.title, sharex=True, sharey=sharey)
     scale = Scale(spec.x, rows[spec.x].tolist())
     named, label, paint = _named(spec, rows)
 
@@ -214,12 +216,13 @@ def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
 
     for i, row in enumerate(panels):
         found = [None if spec.log_y else _bounds(seen(quantity, value)) for quantity, value in row]
-        limits = None if None in found else (min(low for low, _ in found), 1.0)  # type: ignore[misc]
+        if not mixed:  # one for the row
+            found = [None if None in found else (min(low for low, _ in found), 1.0)] * len(row)  # type: ignore[misc]
         for j, (quantity, value) in enumerate(row):
             axes, here = grid[i, j], seen(quantity, value)
             axes.set_yscale("log" if spec.log_y else "linear")
             ends = [_line(axes, here[here[spec.lines] == name], spec.x, scale, paint[name]) for name in named]
-            _limit(axes, spec, limits)
+            _limit(axes, spec, found[j])
             if j == len(row) - 1:
                 _label_ends(
                     axes,
