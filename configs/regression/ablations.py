@@ -1,5 +1,5 @@
-"""What training needs to learn linear functions in context: a curriculum, and how much data (Garg et al. 2022, "What Can
-Transformers Learn In-Context?", arXiv 2208.01066, sections 5 and 6 and appendix).
+"""What training needs to learn linear functions in context: a curriculum, and how much data (Garg et al. 2022, "What
+Can Transformers Learn In-Context?", arXiv 2208.01066, sections 5 and 6 and appendix).
 
     python launch/run.py --config=configs/regression/ablations.py:reference,weights --workdir=out/few_weights
 
@@ -89,7 +89,7 @@ def claims(part: str, scale: Scale):
     all_alike = (
         claim(
             "C8.few",
-            f"With {few:g} {part} the error on new ones after {last} examples is more than twice that of unlimited data.",
+            f"With {few:g} {part} the error on new ones after {last} examples is more than twice that without a limit.",
             Ratio(error(eval_set=eval_set, **{name: few}), error(eval_set=eval_set, **{name: math.inf})),
             above(2),
             "does not suffice",
@@ -97,7 +97,7 @@ def claims(part: str, scale: Scale):
         ),
         claim(
             "C8.enough",
-            f"With {enough:g} it is that of unlimited data, to a factor of 1.5.",
+            f"With {enough:g} it is that without a limit, to a factor of 1.5.",
             Ratio(error(eval_set=eval_set, **{name: enough}), error(eval_set=eval_set, **{name: math.inf})),
             near(1, 0.5),
             "10,000 weights or a million prompts at d = 20",

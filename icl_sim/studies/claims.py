@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from icl_sim.studies import records
 
@@ -216,7 +216,7 @@ class Claim:
 
 _KINDS = {
     c.__name__: c
-    for c in (Claim, Value, Difference, Largest, Smallest, MinimumAt, LowestAt, Lowest, Trend, Crossing, At, Ratio, Range)
+    for c in (Claim, Range, *get_args(Measure))
 }
 
 

@@ -10,6 +10,7 @@ from icl_sim.predictors.learners.least_squares import LeastSquares, Ridge
 from icl_sim.predictors.learners.nearest import Nearest
 from icl_sim.predictors.learners.plus_plus import GradientDescentPlusPlus
 from icl_sim.predictors.learners.sgd import GrowingSGD, OnePassSGD
+from icl_sim.predictors.learners.smoothing import KernelSmoothing
 from icl_sim.predictors.learners.trees import Boosting, Tree
 from icl_sim.predictors.learners.tuned import Tuned
 from icl_sim.predictors.learners.two_layer import TwoLayerNet
@@ -23,6 +24,7 @@ __all__ = [
     "GradientDescentPlusPlus",
     "GrowingSGD",
     "KernelCopy",
+    "KernelSmoothing",
     "Lasso",
     "LeastSquares",
     "Nearest",
