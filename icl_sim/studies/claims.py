@@ -214,10 +214,7 @@ class Claim:
     exact: bool = False
 
 
-_KINDS = {
-    c.__name__: c
-    for c in (Claim, Range, *get_args(Measure))
-}
+_KINDS = {c.__name__: c for c in (Claim, Range, *get_args(Measure))}
 
 
 def to_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
