@@ -5,6 +5,8 @@
 Words: see common.py.
 """
 
+import dataclasses
+
 import icl_sim as icl
 from configs.regression import common
 from configs.regression.common import value
@@ -105,7 +107,8 @@ def get_config(arg=""):
         task=task,
         predictors={"transformer": scale.network, "ols": LeastSquares(), "knn": Nearest(neighbours=3)},
         training=scale.training,
-        evaluation=scale.evaluation,
+        # Where the query is shifted each sequence asks one slot.
+        evaluation=dataclasses.replace(scale.evaluation, sequences=8 * scale.evaluation.sequences, points=4),
         sweep=icl.product({"seed": range(scale.seeds)}),
         claims=claims(scale.dim, scale.pairs - 1),
         figures=tuple(
