@@ -3,7 +3,7 @@
 The part after the colon of `--config=FILE:WORDS` names a scale, and where a study has several parts one of them:
 
     paper       the paper's dimensions, network and steps: days on a CPU; what runs without any word
-    reference   scaled down until it takes an hour or less on 2 cores; what docs/reference shows
+    reference   scaled down until it takes an hour or two on 2 cores; what docs/reference shows
     quick       minutes on 2 cores: shapes, no claims
 """
 
