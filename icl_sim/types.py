@@ -33,9 +33,14 @@ _T = TypeVar("_T")
 CONTEXT, SUPPORT, QUERY = 0, 1, 2
 
 
-def static(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
+def static(default: Any = dataclasses.MISSING, *, unbounded: bool = False, **kwargs: Any) -> Any:
     """A dataclass field that is structure: it must be hashable, and each value compiles a program of its own."""
-    return dataclasses.field(default=default, metadata={"static": True}, **kwargs)
+    return dataclasses.field(default=default, metadata={"static": True, "unbounded": unbounded}, **kwargs)
+
+
+def unbounded(default: Any) -> Any:
+    """A leaf that may be inf although it is not by default; a study refuses inf in all others."""
+    return dataclasses.field(default=default, metadata={"unbounded": True})
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))

@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import sys
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 
 from icl_sim.names import suggestion
 
 _S = TypeVar("_S")
+_LARGEST = float(np.finfo(np.float32).max)
+_SPELT = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan, "none": None}  # as a command line gives them
+_SPELLING = {True: "true", False: "false", None: "none"}  # and what it reads otherwise where they are words
 _WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -71,22 +75,30 @@ def read(setting: Any, name: str) -> Any:
 
 def coerced(setting: Any, name: str, value: Any, path: str) -> Any:
     """The value as the type that the field declares."""
+    value = _typed(setting, name, value, path)
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            _check_held(type(setting), name, number, path)
+    return value
+
+
+def _typed(setting: Any, name: str, value: Any, path: str) -> Any:
     admitted = _narrowed(type(setting), name)
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
     if isinstance(value, list):
         value = tuple(value)
-    if isinstance(value, tuple) and tuple in admitted:
-        return _items_coerced(setting, name, value, path)
+    if tuple in admitted and (isinstance(value, tuple) or (admitted <= {tuple, type(None)} and value is not None)):
+        return _items_typed(setting, name, value if isinstance(value, tuple) else (value,), path)
+    if isinstance(value, str) and str not in admitted:
+        value = _SPELT.get(value, value)
     if type(value) in admitted or (dataclasses.is_dataclass(value) and isinstance(value, tuple(admitted))):
         return value
-    if value is None and str in admitted:  # the command line reads the word none so
-        return "none"
+    if value is None and str in admitted:
+        return _SPELLING[value]
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and float in admitted:
-        if abs(value) > sys.float_info.max and value not in (math.inf, -math.inf):
-            raise ValueError(f"{path}.{name} is a number of {len(str(value))} digits, more than a float can hold.")
-        return float(value)
+        return float(value) if abs(value) <= _LARGEST else value
     if number and int in admitted and value == value // 1:  # 1e4 steps
         return int(value)
     if number and bool in admitted and value in (0, 1):
@@ -95,15 +107,37 @@ def coerced(setting: Any, name: str, value: Any, path: str) -> Any:
     raise ValueError(f"{path}.{name} is {value!r}; it must be {words}.")
 
 
-def _items_coerced(setting: Any, name: str, value: tuple, path: str) -> tuple:
-    """A tuple whose items are of the type that the field declares for them."""
+def _items_typed(setting: Any, name: str, value: tuple, path: str) -> tuple:
     hint = typing.get_type_hints(type(setting))[name]
-    (item, *_) = (*typing.get_args(hint), Any)
-    if item is int:
-        if all(isinstance(i, int | float) and not isinstance(i, bool) and i == i // 1 for i in value):
+    (of_items,) = (h for h in (typing.get_args(hint) if _is_union(hint) else (hint,)) if typing.get_origin(h) is tuple)
+    items = _types(typing.get_args(of_items)[0])
+    numbers = all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
+    if items == {int}:
+        if numbers and all(item == item // 1 for item in value):
             return tuple(map(int, value))
         raise ValueError(f"{path}.{name} is {value!r}; it must be a tuple of whole numbers.")
-    return value
+    if float in items and not numbers:
+        raise ValueError(f"{path}.{name} is {value!r}; it must be a tuple of numbers.")
+    return tuple(_SPELLING.get(item, item) for item in value) if items == {str} else value
+
+
+def _check_held(kind: type, name: str, number: float, path: str) -> None:
+    """Raises ValueError for NaN, inf where the field does not say so, and what 32 bits, in which leaves travel, cannot
+    hold."""
+    told = f"{path}.{name} is {reprlib.repr(number)}; it must be"
+    if number != number or (abs(number) == math.inf and not _is_unbounded(kind, name)):
+        raise ValueError(f"{told} finite.")
+    if float in _narrowed(kind, name) and _LARGEST < abs(number) != math.inf:
+        raise ValueError(f"{told} at most {_LARGEST:.2g} in size, the most that single precision holds.")
+    whole_leaf = isinstance(number, int) and {float, int, bool} <= declared(kind)[name]
+    if whole_leaf and not -(2**31) <= number < 2**32:
+        raise ValueError(f"{told} from -2^31 to 2^32 - 1.")
+
+
+def _is_unbounded(kind: type, name: str) -> bool:
+    """Whether inf is a value: where it is the default, or the field says so."""
+    (field,) = (field for field in dataclasses.fields(kind) if field.name == name)
+    return field.default == math.inf or field.metadata.get("unbounded", False)
 
 
 @functools.cache
@@ -121,12 +155,16 @@ def _narrowed(kind: type, name: str) -> frozenset[type]:
 
 def _types(hint: Any) -> frozenset[type]:
     """The types in a hint; arrays and the unknowable are left out."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    if _is_union(hint):
         return frozenset().union(*map(_types, typing.get_args(hint)))
     if typing.get_origin(hint) is typing.Literal:
         return frozenset(map(type, typing.get_args(hint)))
     kind = typing.get_origin(hint) or hint
     return frozenset({kind} if isinstance(kind, type) and kind not in (jax.Array, object, Any) else ())
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
 def _replace(setting: _S, changes: Mapping[str, Any]) -> _S:

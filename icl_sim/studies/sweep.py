@@ -24,7 +24,7 @@ MAX_POINTS = 1_000_000
 MAX_RANGE = 100_000  # values that one range on the command line may stand for
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_WORD = re.compile(r"[A-Za-z_][\w./-]*")
+_WORD = re.compile(r"[A-Za-z_][\w.:/-]*")
 _POWER = re.compile(r"([+-]?[\d.]+)(?:\^|\*\*)([+-]?\d+)")
 _RANGE = re.compile(r"(?P<first>[^:]+?)\.\.(?P<last>[^:]+?)(?::(?P<stride>.+))?")
 _CONSTANTS = {"true": True, "false": False, "none": None}

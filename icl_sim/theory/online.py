@@ -50,7 +50,7 @@ class OnlineGated(Predictor):
     in_weight: Learner = Counts()
     gate: Learner = Hedge()
     in_context: Learner = Hedge()
-    temperatures: tuple[float, ...] = static((1.0,))
+    temperatures: tuple[float, ...] = static((1.0,), unbounded=True)
     floor: Leaf = 0.01
     smoothing: Leaf = 0.0
 

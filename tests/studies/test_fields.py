@@ -9,7 +9,7 @@ import pytest
 
 from icl_sim.studies import fields
 from icl_sim.tasks import ClassMixture, Glyphs, Prototypes
-from icl_sim.types import Array, Leaf, Task, setting, static
+from icl_sim.types import Array, Leaf, Task, setting, static, unbounded
 
 
 @setting
@@ -28,6 +28,10 @@ class Outer(Task):
     size: int = static(3)
     sizes: tuple[int, ...] = static((1, 2))
     law: str = static("a")
+    words: tuple[str, ...] = static(())
+    rates: Leaf | tuple[Leaf, ...] = 1.0
+    pool: Leaf | None = unbounded(None)
+    most: Leaf = math.inf
 
 
 def test_arrays_that_code_binds_are_not_chosen():
@@ -40,7 +44,10 @@ def test_arrays_that_code_binds_are_not_chosen():
     [
         ("rate", 1, 1.0),
         ("rate", np.float32(0.5), 0.5),
-        ("rate", math.inf, math.inf),
+        ("most", math.inf, math.inf),
+        ("pool", math.inf, math.inf),
+        ("pool", "inf", math.inf),  # so it comes from a command line where nothing says that it is a number
+        ("pool", "none", None),
         ("count", 4.0, 4),
         ("on", 1, True),
         ("seed", 3, 3),
@@ -49,6 +56,11 @@ def test_arrays_that_code_binds_are_not_chosen():
         ("size", 1e4, 10_000),
         ("sizes", [3], (3,)),
         ("law", "b", "b"),
+        ("words", "b", ("b",)),
+        ("words", True, ("true",)),  # as a sweep reads the word
+        ("words", (True, "b"), ("true", "b")),
+        ("rates", (0.5, 0.25), (0.5, 0.25)),
+        ("rates", 2, 2.0),
     ],
 )
 def test_values_take_the_declared_type(name, value, expected):
@@ -71,6 +83,27 @@ def test_values_take_the_declared_type(name, value, expected):
 def test_wrong_types_are_named(name, value):
     with pytest.raises(ValueError, match=rf"task\.{name} is {value!r}; it must be "):
         fields.replaced(Outer(), name, value, "task")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("rate", math.inf, "is inf; it must be finite"),
+        ("rate", math.nan, "is nan; it must be finite"),
+        ("most", math.nan, "is nan; it must be finite"),
+        ("most", 1e300, r"is 1e\+300; it must be at most 3.4e\+38 in size"),
+        ("rate", -1e39, r"is -1e\+39; it must be at most 3.4e\+38 in size"),
+        ("rate", 10**400, r"is 10+\.\.\.0+; it must be at most 3.4e\+38 in size"),
+        ("rates", (0.5, math.nan), "is nan; it must be finite"),
+        ("rates", (0.5, "x"), r"is \(0.5, 'x'\); it must be a tuple of numbers"),
+        ("inner.noise", math.inf, "is inf; it must be finite"),
+        ("count", 2**32, r"is 4294967296; it must be from -2\^31 to 2\^32 - 1"),
+    ],
+)
+def test_numbers_that_a_leaf_cannot_hold_are_refused(name, value, sentence):
+    with pytest.raises(ValueError, match=rf"task\.{name} {sentence}"):
+        fields.replaced(Outer(), name, value, "task")
+    assert fields.replaced(Outer(), "size", 2**40, "task").size == 2**40
 
 
 def test_unknown_names_get_the_nearest():

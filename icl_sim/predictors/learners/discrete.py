@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from icl_sim import names, pools
 from icl_sim.predictors.learners.prefixes import contract, latents, prefixes
-from icl_sim.types import Array, Batch, Key, Leaf, Outputs, Params, Predictor, setting, static
+from icl_sim.types import Array, Batch, Key, Leaf, Outputs, Params, Predictor, setting, static, unbounded
 
 
 @setting
@@ -34,7 +34,7 @@ class DiscreteMMSE(Predictor):
       chunk: how many rows are held at a time.
     """
 
-    pool: Leaf | None = None
+    pool: Leaf | None = unbounded(None)
     noise: Leaf | None = None
     w_scale: Leaf | None = None
     w_mean: Leaf | None = None
@@ -65,7 +65,7 @@ class SmoothedMMSE(Predictor):
     """
 
     width: Leaf = 0.1
-    pool: Leaf | None = None
+    pool: Leaf | None = unbounded(None)
     noise: Leaf | None = None
     w_scale: Leaf | None = None
     w_mean: Leaf | None = None
