@@ -97,12 +97,11 @@ def decode(plain: Mapping[str, Any]) -> Study:
 
 
 def config_of(study: Study) -> ConfigDict:
-    """The study as a config whose every value `--config.NAME=VALUE` can override; what `get_config` "
-    "returns."""
+    """The study as a config whose every value `--config.NAME=VALUE` can override; what `get_config` returns."""
     plain = encode(study)
     if plain["task"].get("inputs", {}).get("kind") == "omniglot":
         plain["task"][_OMNIGLOT_DIR] = None
-    return _config({**plain, "claims": study.claims, "figures": study.figures})
+    return _config({**plain, "claims": study.claims, "figures": study.figures}, study)
 
 
 def study_of(config: ConfigDict) -> Study:
@@ -229,13 +228,18 @@ def _has_default(field: dataclasses.Field) -> bool:
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
-def _config(plain: Mapping[str, Any]) -> ConfigDict:
-    """A config that keeps the order of names and lets a value replace None."""
+def _config(plain: Mapping[str, Any], of: Any) -> ConfigDict:
+    """A config that keeps the order of names. What is None, or can be a number or a tuple, any value can replace.
+
+    `of` is what the plain data was encoded from: a setting, or settings by name.
+    """
     config = ConfigDict(sort_keys=False)
     for name, value in plain.items():
         if isinstance(value, Mapping):
-            value = _config(value)
-        config[name] = config_dict.placeholder(object) if value is None else value
+            value = _config(value, of.get(name) if isinstance(of, Mapping) else getattr(of, name))
+        admitted = fields.declared(type(of)).get(name, frozenset()) if dataclasses.is_dataclass(of) else frozenset()
+        free = value is None or {float, tuple} <= admitted
+        config[name] = config_dict.FieldReference(value, field_type=object) if free else value
     return config
 
 

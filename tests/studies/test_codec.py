@@ -6,13 +6,22 @@ import dataclasses
 import json
 import math
 
+import jax
+import numpy as np
 import pytest
 from ml_collections import config_flags
 
 from icl_sim.engine.settings import Evaluation, Training
 from icl_sim.kernels import Periodic
 from icl_sim.metrics import COMPARISONS
-from icl_sim.predictors import PREDICTORS, GaussianProcessPosterior, LeastSquares, Transformer
+from icl_sim.predictors import (
+    PREDICTORS,
+    DiscreteMMSE,
+    GaussianProcessPosterior,
+    GradientDescentPlusPlus,
+    LeastSquares,
+    Transformer,
+)
 from icl_sim.studies import codec
 from icl_sim.studies.claims import Claim, Value, below
 from icl_sim.studies.figures import Lines
@@ -153,8 +162,24 @@ def test_any_value_can_be_overridden(flag, name, value):
 
 
 def test_a_value_that_is_none_can_be_overridden():
-    study = Study(task=ClassMixture(), predictors={"p": Transformer()})
+    study = Study(task=ClassMixture(), predictors={"p": Transformer(), "q": DiscreteMMSE(noise=0.5)})
     assert overridden(study, "--config.task.seed=4").task.seed == 4
+    assert overridden(study, "--config.predictors.q.pool=inf").predictors["q"].pool == math.inf
+    with pytest.raises(ValueError, match=r"predictors\.q\.seed is inf; it must be finite"):
+        overridden(study, "--config.predictors.q.seed=inf")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("rate=(0.5, 0.25)", (0.5, 0.25)), ("rate=0.5", 0.5), ("shrink=0.5", 0.5), ("shrink=(1, -0.5)", (1, -0.5))],
+)
+def test_numbers_per_step_can_be_given_and_overridden(flag, value):
+    learner = GradientDescentPlusPlus(steps=2, shrink=(0.1, 0.2))
+    study = Study(task=Regression(dim=2, context_length=3), predictors={"p": learner})
+    assert through_json(study) == through_config(study) == study
+    changed = overridden(study, f"--config.predictors.p.{flag}")
+    assert changed.value(f"predictors.p.{flag.partition('=')[0]}") == value
+    assert np.all(np.isfinite(changed.predictors["p"].apply({}, study.task.sample(jax.random.key(0), 2)).values))
 
 
 def test_what_a_predictor_is_trained_on_can_be_overridden():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,10 +17,10 @@ class Averaging(Predictor):
     """w = Sigma^{-1} X^T y / k, least squares that knows the covariance of inputs (Garg et al. 2022, section 3).
 
     Attributes:
-      covariance: Sigma: a number that multiplies I, its diagonal `[d]`, or all of it `[d, d]`.
+      covariance: Sigma: a number that multiplies I, its diagonal `[d]`, or, in code, all of it `[d, d]`.
     """
 
-    covariance: Leaf = 1.0
+    covariance: Leaf | tuple[Leaf, ...] = 1.0
 
     def check(self) -> None:
         check_covariance("averaging", self.covariance)
@@ -40,13 +42,13 @@ class Preconditioned(Predictor):
     Theorem 1; Zhang et al. 2023). For Lam = s I it is one step of `GradientDescent` at its best rate.
 
     Attributes:
-      covariance: Lam: a number that multiplies I, its diagonal `[d]`, or all of it `[d, d]`.
+      covariance: Lam: a number that multiplies I, its diagonal `[d]`, or, in code, all of it `[d, d]`.
       noise: sigma, where tau = 1; None takes sigma / tau from the latents "noise" (sigma) and "w_scale" (tau).
       kurtosis: E[x^4] / E[x^2]^2 of a coordinate: 3 for normal, 9/5 for uniform inputs. Other than 3 it is right for
         independent coordinates, a diagonal Lam.
     """
 
-    covariance: Leaf = 1.0
+    covariance: Leaf | tuple[Leaf, ...] = 1.0
     noise: Leaf | None = None
     kurtosis: Leaf = 3.0
 
@@ -62,7 +64,7 @@ class Preconditioned(Predictor):
         asked = prefixes(batch)
         noise = self.noise
         if noise is None:
-            sigma, tau = latents(batch, ("noise", "w_scale"), "Preconditioned")
+            sigma, tau = latents(batch, ("noise", "w_scale"), "Preconditioned", "noise")
             noise = sigma / tau
         moment_BPX = asked.moment_BPX()
         lam_XZ = as_matrix(self.covariance, moment_BPX)
@@ -75,7 +77,7 @@ class Preconditioned(Predictor):
         return asked.answer(w_BPX, record)
 
 
-def as_matrix(covariance: Leaf, like_BPX: Array) -> Array:
+def as_matrix(covariance: Leaf | tuple[Leaf, ...], like_BPX: Array) -> Array:
     """A covariance given as a number, a diagonal or a matrix, as a matrix `[X, X]`."""
     given, d = jnp.asarray(covariance, like_BPX.dtype), like_BPX.shape[-1]
     if given.shape not in ((), (d,), (d, d)):
@@ -83,7 +85,7 @@ def as_matrix(covariance: Leaf, like_BPX: Array) -> Array:
     return given if given.ndim == 2 else jnp.diag(jnp.broadcast_to(given, (d,)))
 
 
-def check_covariance(whose: str, covariance: Leaf) -> None:
+def check_covariance(whose: str, covariance: Any) -> None:
     given = np.asarray(covariance, np.float64)
     least = np.min(np.linalg.eigvalsh((given + given.T) / 2) if given.ndim == 2 else given)
     if not (least > 0 and np.all(np.isfinite(given))) or (given.ndim == 2 and not np.allclose(given, given.T)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ class GradientDescent(Predictor):
 
     Attributes:
       rate: with "mean", c = rate / k (von Oswald et al. 2023, section 2); with "sum", c = 2 rate (Akyurek et al. 2023,
-        section 3). A number, or one per step, `[steps]`.
+        section 3). A number, or a tuple with one for every step.
       steps: n.
       convention: "mean" or "sum".
       penalty: l.
@@ -31,7 +32,7 @@ class GradientDescent(Predictor):
         a half, since equal rates stay equal: their order does not matter, so they have equal gradients.
     """
 
-    rate: Leaf = 1.0
+    rate: Leaf | tuple[Leaf, ...] = 1.0
     steps: int = static(1)
     convention: str = static("mean")
     penalty: Leaf = 0.0
@@ -69,7 +70,7 @@ def _descent(asked: Prefixes, w_BPX: Array) -> Array:
     return contract("BPL,BLX->BPX", error_BPL * asked.seen_PL[None], asked.x_BLX)
 
 
-def check_steps(whose: str, steps: int, per_step: bool, learned: bool, **numbers: Leaf) -> None:
+def check_steps(whose: str, steps: int, per_step: bool, learned: bool, **numbers: Any) -> None:
     """ValueError unless these numbers can be of so many steps."""
     if steps < 1:
         raise ValueError(f"The steps of {whose} are {steps}; it takes at least 1.")
@@ -80,12 +81,12 @@ def check_steps(whose: str, steps: int, per_step: bool, learned: bool, **numbers
             raise ValueError(f"The {name} of {whose} is {value}; it must be a finite number, or {steps} of them.")
 
 
-def first(value: Leaf, steps: int, per_step: bool) -> Array:
+def first(value: Leaf | tuple[Leaf, ...], steps: int, per_step: bool) -> Array:
     """Where a learned number starts, `[]`, or `[steps]` if there is one per step."""
     start = jnp.asarray(value, jnp.float32)
     return start * jnp.linspace(0.5, 1.5, steps) if per_step and steps > 1 and start.ndim == 0 else start
 
 
-def each(value: Leaf, steps: int, like: Array) -> Array:
+def each(value: Leaf | tuple[Leaf, ...], steps: int, like: Array) -> Array:
     """The number of every step, `[steps]`."""
     return jnp.broadcast_to(jnp.asarray(value, like.dtype), (steps,))

@@ -29,15 +29,15 @@ class GradientDescentPlusPlus(Predictor):
     and the learner is linear, at a cost that does not depend on the length. With shrink = 0 it is `GradientDescent`.
 
     Attributes:
-      rate: eta, a number or one per step, `[steps]`.
+      rate: eta, a number or a tuple with one for every step.
       shrink: gamma, likewise; it is useful while the eigenvalues of S lie below 1 / gamma.
       steps: n.
       learned: rate and shrink are parameters that start at the fields.
       per_step: they are one per step, starting spread around the field, as in `GradientDescent`.
     """
 
-    rate: Leaf = 1.0
-    shrink: Leaf = 0.1
+    rate: Leaf | tuple[Leaf, ...] = 1.0
+    shrink: Leaf | tuple[Leaf, ...] = 0.1
     steps: int = static(2)
     learned: bool = static(False)
     per_step: bool = static(False)
