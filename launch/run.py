@@ -131,7 +131,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         _ = _CONFIG.value is not None and dict(_CONFIG.value)  # a file that cannot be read is told on first use
         return rest
     except Exception as error:  # absl and ml_collections wrap what a study file raises in several kinds of their own
-        print(_missing_file(argv) or _sentence(error), file=sys.stderr)
+        print(_missing_file(argv) or _unknown_setting(argv) or _sentence(error), file=sys.stderr)
         sys.exit(1)
 
 
@@ -145,9 +145,51 @@ def _missing_file(argv: Sequence[str]) -> str:
 
 
 def _study_files(argv: Sequence[str]) -> list[Path]:
+    return [Path(value.partition(":")[0]) for value in _configs(argv)]
+
+
+def _configs(argv: Sequence[str]) -> list[str]:
+    """What --config is given, FILE or FILE:VARIANT."""
     given = [value for arg, value in itertools.pairwise([*argv, ""]) if arg in ("--config", "-config")]
-    given += [arg.partition("=")[2] for arg in argv if arg.startswith(("--config=", "-config="))]
-    return [Path(value.partition(":")[0]) for value in given]
+    return given + [arg.partition("=")[2] for arg in argv if arg.startswith(("--config=", "-config="))]
+
+
+def _unknown_setting(argv: Sequence[str]) -> str:
+    """What to say of the first override that names nothing of the study, with the nearest name; empty if all do."""
+    from icl_sim.names import suggestion
+
+    here = _as_written(argv)
+    names = (re.match(r"--?config\.([^=]+)", arg) for arg in argv)
+    for name in (found[1] for found in names if found and here):
+        inner: Any = here
+        for depth, part in enumerate(path := name.split(".")):
+            whole = ".".join(path[:depth]) or "The study"
+            if not isinstance(inner, ConfigDict):
+                return f"{whole} is {inner!r}, which has no {part!r}; give --config.{whole} as a whole."
+            if part not in inner:
+                return f"{whole} has no setting {part!r}; {suggestion(part, inner)}"
+            inner = inner[part]
+    return ""
+
+
+def _as_written(argv: Sequence[str]) -> ConfigDict | None:
+    """The study file's config without any override; None where it has none."""
+    given = [f"--config={value}" for value in _configs(argv)]
+    values = flags.FlagValues()
+    try:
+        holder = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["run.py", *given])
+        values(["run.py", *given])
+        return holder.value if isinstance(holder.value, ConfigDict) else None
+    except Exception:  # of which the first reading tells
+        return None
+
+
+_UNREADABLE = {  # what parsers of flags say, and what a reader of it wants to know
+    r"invalid literal for int\(\).*": "it must be a whole number",
+    r"could not convert string to float.*": "it must be a number",
+    r"\('Non-boolean argument.*": "it must be true or false",
+    r"Failed to parse .* as a ConfigDict.*": "it must name its kind and fields, as in \"{'kind': 'KIND', 'FIELD': 1}\"",
+}
 
 
 def _sentence(error: BaseException) -> str:
@@ -156,18 +198,15 @@ def _sentence(error: BaseException) -> str:
     while error := error.__cause__ or error.__context__:
         chain.append(error)
     texts = [str(e.args[0] if e.args else e) for e in chain]
-    for text in texts:
-        if named := re.search(r'Did you mean (".*?") instead of (".*?")', text):
-            return f"The study has no setting {named[2]}. Did you mean {named[1]}?"
     if isinstance(chain[0], flags.Error) and "Traceback" not in texts[0]:
+        for pattern, told in _UNREADABLE.items():
+            texts[0] = re.sub(f"^flag (.*?): {pattern}", rf"\1 cannot be read: {told}.", texts[0], flags=re.DOTALL)
         return texts[0]
     root = chain[-1]
     if isinstance(root, ValueError):
         return texts[-1]
     if isinstance(root, SyntaxError):
         return f"{root.filename}, line {root.lineno}, is not valid Python: {root.msg}."
-    if isinstance(root, KeyError):
-        return f"The study has no part named {texts[-1]!r}; --dry_run lists its predictors, study.json all parts."
     if isinstance(root, AttributeError) and "get_config" in texts[-1]:
         return "The file of --config has no get_config, so it is no study file."
     return f"The study file cannot be read: {type(root).__name__}: {texts[-1]}."

@@ -89,7 +89,11 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(config, tmp_path):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["--workdir=w", "--config.task.p_hihg=0.5"], 'no setting "p_hihg". Did you mean "p_high"?'),
+        (["--workdir=w", "--config.task.p_hihg=0.5"], "task has no setting 'p_hihg'; allowed: kind, "),
+        (["--workdir=w", "--config.task.zzz.x=1"], "task has no setting 'zzz'; allowed: kind, inputs, "),
+        (["--workdir=w", "--config.task.p_high.x=1"], "p_high is 0.9, which has no 'x'; give --config.task.p_high"),
+        (["--workdir=w", "--config.training.steps=x"], "--config.training.steps=x cannot be read: it must be a whole"),
+        (["--workdir=w", "--config.task.inputs=x"], "inputs=x cannot be read: it must name its kind and fields"),
         (["--workdir=w", "--config.task.p_high=1.2"], "p_high is 1.2; it must be above 0 and at most 1"),
         (["--workdir=w", "--config.task.p_high=x"], "--config.task.p_high=x"),
         (["--workdir=w", "--config.task.num_sequences=9"], "swept by this study; use --sweep"),
