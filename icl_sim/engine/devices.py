@@ -31,3 +31,9 @@ def member_mesh(size: int) -> Mesh:
     """A mesh over at most `size` of this process's devices, along which members are spread."""
     devices = jax.local_devices()[: max(1, size)]
     return Mesh(np.asarray(devices), ("member",), axis_types=(AxisType.Auto,))
+
+
+def memory() -> int:
+    """Bytes that this process's devices have in all; on a CPU, those of the machine."""
+    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in jax.local_devices()]
+    return sum(limits) or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

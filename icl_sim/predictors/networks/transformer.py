@@ -29,6 +29,7 @@ from icl_sim.types import Array, Batch, Key, Leaf, Outputs, Params, Predictor, s
 
 BLOCKS = ("pre_norm", "replaced")
 GELUS = ("tanh", "exact")
+MAX_DEPTH = 1000  # blocks are traced one by one
 EPSILON = 1e-5  # of the layer norms
 
 
@@ -324,6 +325,8 @@ class Transformer(Predictor):
         for name in ("depth", "width", "heads", "mlp_ratio"):
             if getattr(self, name) < 1:
                 raise ValueError(f"The transformer's {name} is {getattr(self, name)}; it must be at least 1.")
+        if self.depth > MAX_DEPTH:
+            raise ValueError(f"The transformer's depth is {self.depth}; it must be at most {MAX_DEPTH:,}.")
         if self.width % (2 * self.heads):
             raise ValueError(
                 f"The transformer's width {self.width} must be even and a multiple of its {self.heads} heads."
