@@ -149,6 +149,8 @@ def test_a_block_reads_the_column_before():
     np.testing.assert_allclose(jnp.sum(stream, axis=1), 0.0, atol=1e-9)
     with pytest.raises(ValueError, match="must read itself or one before"):
         blocks.mov([1, 0, 1, 2], (0, 2), (2, 4))
+    with pytest.raises(ValueError, match="cannot divide .*, is 'div'; allowed: mov, mul, aff."):
+        blocks.step(("div", ((0, 2), 2, (0, 2))))
 
 
 def test_a_block_multiplies_and_writes_over_what_stood_there():

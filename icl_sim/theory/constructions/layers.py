@@ -22,12 +22,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from icl_sim import names
 from icl_sim.predictors.networks.seam import functional
 from icl_sim.predictors.networks.transformer import EPSILON, Block
 from icl_sim.theory.constructions.chains import Step
 from icl_sim.theory.constructions.primitives import Rows
 from icl_sim.types import Array, Leaf, Params
 
+OPERATIONS = ("mov", "mul", "aff")
 HEADS = 2  # one that reads and one that clears
 
 
@@ -101,8 +103,13 @@ class HandSet:
         return block.apply(jax.tree.map(jnp.asarray, params), h_TD[None], causal=True, last_only=False)[0][0]
 
     def step(self, step: Step) -> Params:
-        """A step of a chain. A `mov` lets the columns that it is not about read themselves."""
+        """A step of a chain. A `mov` lets the columns that it is not about read themselves.
+
+        Raises:
+          ValueError: for a `div`, which takes a layer norm without the N of these blocks, `norm_quotient`.
+        """
         operation, arguments = step
+        names.require("The operation of a block, which cannot divide (see norm_quotient),", operation, OPERATIONS)
         if operation == "mov":
             source, target, *rows = arguments
             return self.mov([source if column == target else column for column in range(self.columns)], *rows)
