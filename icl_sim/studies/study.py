@@ -81,6 +81,12 @@ class Study:
             )
         if self.references and not self.comparisons:
             object.__setattr__(self, "comparisons", {"distance": Distance()})
+        if self.comparisons and not self.references:
+            raise ValueError(
+                f"The study's comparisons are {', '.join(self.comparisons)}, and it has no references to compare with; "
+                "give at least one, as in references={'ols': LeastSquares()}, also for what does not look at it: "
+                "measures end in its name."
+            )
         for name, kind in _NAMED.items():
             self._check_named(name, kind)
         whole = isinstance(self.seed, int | float | np.integer) and not isinstance(self.seed, bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from icl_sim.engine.settings import Training
+from icl_sim.metrics import Distance
 from icl_sim.predictors import Transformer
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import Sweep, product
@@ -68,6 +69,7 @@ def test_the_first_summaries_are_the_headline():
         ({"sweep": {"seed": [0]}}, "must be a Sweep"),
         ({"headline": ["icl_eror"]}, "Did you mean 'icl_error'"),
         ({"headline": ["icl_error"] * 4}, "at most 3"),
+        ({"comparisons": {"far": Distance()}}, "comparisons are far, and it has no references to compare with"),
     ],
 )
 def test_mistakes_are_sentences(changes, sentence):
