@@ -12,6 +12,7 @@ import jax
 
 from icl_sim import names
 from icl_sim.engine.checkpoints import Checkpoints
+from icl_sim.engine.program import is_trainable
 from icl_sim.engine.step import join
 from icl_sim.studies import codec, store
 from icl_sim.studies.measures import same
@@ -50,21 +51,24 @@ def trained(workdir: str | os.PathLike, predictor: str, where: Mapping[str, Valu
     Raises:
       ValueError: if the run has no such member, or several, or nothing saved of it.
     """
-    where = dict(where or {})
-    planned = plan(codec.decode(codec.from_json(store.about(workdir)["config"])))
+    if not isinstance(where, Mapping | None):
+        raise ValueError(f"where is {where!r}; it must map swept names to values, as in {{'seed': 0}}.")
+    where, folder = dict(where or {}), Path(workdir).expanduser()
+    planned = plan(codec.decode(codec.from_json(store.about(folder)["config"])))
     names.require("The predictor", predictor, {entry.predictor: None for entry in planned.entries})
     entries = [entry for entry in planned.entries if entry.predictor == predictor]
     for name in where:
         names.require("A name of the sweep", name, entries[0].point)
     entry = _only([e for e in entries if all(same(e.point[name], value) for name, value in where.items())], where)
     group = next(group for group in planned.groups if entry.id in group.ids)
-    folder = Path(workdir) / CHECKPOINTS / f"{group.ids[0]:06d}"
-    found = None
-    if folder.is_dir():
-        with Checkpoints(folder) as checkpoints:
+    if not is_trainable(group):
+        raise ValueError(f"{predictor!r} trains nothing, so {workdir} saved nothing of it.")
+    saved, found = folder / CHECKPOINTS / f"{group.ids[0]:06d}", None
+    if saved.is_dir():
+        with Checkpoints(saved) as checkpoints:
             found = checkpoints.restore(group)
     if found is None:
-        raise ValueError(f"{workdir} holds no intact checkpoint of {predictor!r}; does it train anything?")
+        raise ValueError(f"{workdir} holds no checkpoint of {predictor!r}: the run has not come so far, or lost it.")
     state, step = found
     params = jax.tree.map(lambda column: column[group.ids.index(entry.id)], join(state.parts))
     return Trained(entry.member.predictor, params, entry.member.eval_task, step, entry.point)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -50,9 +51,17 @@ def test_answers_are_those_that_were_measured(workdir):
         ("gd", {"task.pool": 4}, "A name of the sweep is 'task.pool'; allowed: task.function.pool, seed"),
         ("gd", {"seed": 1}, "No member of the run is at {'seed': 1}."),
         ("gd", {"seed": 0}, "2 members of the run fit; choose task.function.pool of 4.0, 8.0."),
-        ("ols", {"seed": 0, "task.function.pool": 4}, "holds no intact checkpoint of 'ols'; does it train anything?"),
+        ("gd", ["seed"], "where is ['seed']; it must map swept names to values"),
+        ("ols", {"seed": 0, "task.function.pool": 4}, "'ols' trains nothing, so "),
     ],
 )
 def test_impossible_choices_are_refused_in_a_sentence(workdir, predictor, where, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         icl.trained(workdir, predictor, where)
+
+
+def test_a_run_that_has_not_come_so_far_is_told(workdir, tmp_path, monkeypatch):
+    shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ValueError, match="~/run holds no checkpoint of 'gd': the run has not come so far, or lost it"):
+        icl.trained("~/run", "gd", {"task.function.pool": 8, "seed": 3})
