@@ -67,6 +67,7 @@ class Batch:
         that the slots before it answer; None where only the last one is.
       num_classes: C, or 0 for regression.
       scale: the squared error that normalised errors are divided by, usually that of answering 0.
+      pool_law: the law of the rows of the task's pool (`icl_sim.pools`), which an oracle may know; None without one.
     """
 
     inputs: Array
@@ -76,6 +77,7 @@ class Batch:
     weights: Array | None = None
     num_classes: int = static(0)
     scale: float = static(1.0)
+    pool_law: str | None = static(None)
 
 
 @setting

@@ -30,7 +30,7 @@ class DiscreteMMSE(Predictor):
       w_scale, w_mean: tau and mu; w_i = mu + tau * row i of the pool.
       seed: of the pool.
         Each of these five, where it is None, is the batch's latent: "pool", "noise", "w_scale", "w_mean", "pool_seed".
-      law: of the rows, as in `icl_sim.pools`; that of the task.
+      law: of the rows, as in `icl_sim.pools`; where the pool is the task's, its law.
       chunk: how many rows are held at a time.
     """
 
@@ -113,8 +113,13 @@ def _answer(known: DiscreteMMSE | SmoothedMMSE, batch: Batch, width: Leaf, recor
     """Pairs are whitened by what a component of the mixture expects of them, w_i.a + b, and how surely. What is left is
     a pool of points under unit noise, from whose mean row the components' means follow, being affine in it."""
     asked = prefixes(batch)
+    if known.pool is None and batch.pool_law not in (None, known.law):
+        raise ValueError(
+            f"The law of {type(known).__name__} is {known.law!r}, and that of the task's pool {batch.pool_law!r}; they "
+            "must be the same."
+        )
     size, noise, w_scale, w_mean, seed = (
-        latents(batch, (latent,), type(known).__name__)[0] if getattr(known, name) is None else getattr(known, name)
+        latents(batch, (latent,), type(known).__name__, name)[0] if (given := getattr(known, name)) is None else given
         for name, latent in _LATENTS.items()
     )
     dtype = asked.x_BLX.dtype

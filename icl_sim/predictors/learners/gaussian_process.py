@@ -39,7 +39,9 @@ class GaussianProcessPosterior(Predictor):
     def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
         del params, record
         asked = prefixes(batch)
-        [noise] = latents(batch, ("noise",), "GaussianProcessPosterior") if self.noise is None else [self.noise]
+        noise = self.noise
+        if noise is None:
+            [noise] = latents(batch, ("noise",), "GaussianProcessPosterior", "noise")
         k_BST = self.kernel(batch.inputs, batch.inputs)
         slots, rounding = k_BST.shape[1], jnp.finfo(k_BST.dtype)
         own_BS = jnp.diagonal(k_BST, axis1=1, axis2=2)

@@ -46,7 +46,7 @@ class Ridge(Predictor):
         del params
         penalty = self.penalty
         if penalty is None:
-            noise, w_scale = latents(batch, ("noise", "w_scale"), "Ridge")
+            noise, w_scale = latents(batch, ("noise", "w_scale"), "Ridge", "penalty")
             penalty = jnp.square(noise / w_scale)
         return _fit(batch, penalty, record)
 

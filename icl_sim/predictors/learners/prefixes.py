@@ -73,12 +73,12 @@ def prefixes(batch: Batch) -> Prefixes:
     )
 
 
-def latents(batch: Batch, names: tuple[str, ...], whose: str) -> list[Array]:
-    """What the sampler knows; ValueError where it does not say so."""
-    missing = [name for name in names if name not in batch.latents]
-    if missing:
-        raise ValueError(
-            f"The batch has no latent {missing[0]!r}, which {whose} needs where its field is None; it has "
-            f"{', '.join(sorted(batch.latents)) or 'none'}. Give the field a number."
-        )
+def latents(batch: Batch, names: tuple[str, ...], whose: str, field: str) -> list[Array]:
+    """What the sampler knows; ValueError where it does not say so, naming the learner's field that would say it."""
+    for name in names:
+        if name not in batch.latents:
+            raise ValueError(
+                f"{whose} takes its {field} from the task's latent {name!r}, and this task has none (it has "
+                f"{', '.join(sorted(batch.latents)) or 'no latents'}): give it a number, as in {whose}({field}=0.1)."
+            )
     return [batch.latents[name] for name in names]

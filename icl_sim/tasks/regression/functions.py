@@ -52,6 +52,10 @@ class Function:
         """What an oracle may know of the law of the functions, as numbers: latents of the task."""
         return {"pool": math.inf}
 
+    @property
+    def pool_law(self) -> str | None:
+        """The law of the rows of its pool, or None where it has none."""
+
     def off_pool(self) -> Function:
         """The same class without its pool: every function is new. What an oracle is told does not change."""
         return self
@@ -114,6 +118,10 @@ class Linear(Function):
     def prior(self) -> Mapping[str, Leaf]:
         return {"pool": self.pool, "w_scale": self.scale, "w_mean": self.mean}
 
+    @property
+    def pool_law(self) -> str:
+        return self.law
+
     def off_pool(self) -> Linear:
         return self.replace(fresh=True)
 
@@ -163,6 +171,10 @@ class Interpolated(Function):
 
     def prior(self) -> Mapping[str, Leaf]:
         return self.ends.prior()
+
+    @property
+    def pool_law(self) -> str:
+        return self.ends.law
 
     def check(self, path: str, dim: int) -> None:
         check_share(f"{path}.alpha", self.alpha)

@@ -97,6 +97,7 @@ class Regression(Task):
             weights=self._weights(asked_B),
             num_classes=self.function.num_classes,
             scale=self.function.error_scale(self.dim),
+            pool_law=self.function.pool_law,
         )
 
     def evaluation_sets(self) -> Mapping[str, Task]:

@@ -149,7 +149,7 @@ def test_takes_what_the_batch_knows_traced_and_answers_the_query_alone():
     np.testing.assert_allclose(answers(DiscreteMMSE(), knowing), expected_BS, rtol=1e-5, atol=1e-6)
     alone = dataclasses.replace(knowing, weights=None)
     np.testing.assert_allclose(answers(DiscreteMMSE(), alone), expected_BS[:, -1:], rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match="no latent 'pool', which DiscreteMMSE needs"):
+    with pytest.raises(ValueError, match="DiscreteMMSE takes its pool from the task's latent 'pool'"):
         DiscreteMMSE().apply({}, batch)
     # As members of one program: pools, noises and seeds of different sizes side by side.
     members = [{**KNOWN, "pool": 3.0}, {**KNOWN, "pool": 40.0, "noise": 0.2, "seed": 1}]

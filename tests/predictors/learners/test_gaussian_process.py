@@ -75,7 +75,7 @@ def test_takes_the_noise_that_the_batch_knows_and_answers_the_query_alone():
     np.testing.assert_array_equal(GaussianProcessPosterior().apply({}, batch).values, expected_BS)
     alone = dataclasses.replace(batch, weights=None)
     np.testing.assert_array_equal(GaussianProcessPosterior().apply({}, alone).values, expected_BS[:, -1:])
-    with pytest.raises(ValueError, match="no latent 'noise'"):
+    with pytest.raises(ValueError, match="takes its noise from the task's latent 'noise'"):
         GaussianProcessPosterior().apply({}, pairs())
 
 
