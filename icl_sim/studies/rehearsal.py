@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from icl_sim import metrics
+from icl_sim.engine import devices
 from icl_sim.engine.settings import Member
 from icl_sim.engine.step import initial_state, join
 from icl_sim.keys import stream
@@ -20,7 +22,7 @@ def rehearse(planned: Plan) -> None:
 
     Raises:
       ValueError: a sentence that ends with the predictor, for a predictor, reference or comparison that cannot do with
-        the sequences of the study.
+        the sequences of the study, and for more numbers than this machine can hold.
     """
     entries = {entry.id: entry for entry in planned.entries}
     loaded: dict[str, Any] = {}
@@ -31,12 +33,13 @@ def rehearse(planned: Plan) -> None:
         key = repr(entry.member.task)
         if key not in loaded:
             loaded[key] = entry.member.task.load()
-        _rehearse(entry, loaded[key])
+        _rehearse(entry, len(group), loaded[key])
 
 
-def _rehearse(entry: Entry, shared: Any) -> None:
+def _rehearse(entry: Entry, members: int, shared: Any) -> None:
     try:
-        jax.eval_shape(lambda: _played(entry.member, shared))
+        held, _ = jax.eval_shape(lambda: _played(entry.member, shared))
+        _check_fits(held, members)
     except Exception as error:  # whatever a network or a learner raises on shapes that it was not made for
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if not isinstance(error, ValueError):
@@ -44,12 +47,12 @@ def _rehearse(entry: Entry, shared: Any) -> None:
         raise ValueError(f"{told} (The predictor {entry.predictor!r}.)") from error
 
 
-def _played(member: Member, shared: Any) -> Mapping[str, Any]:
-    """The start of a member, its answers to an evaluation set and how they compare."""
+def _played(member: Member, shared: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What takes memory in any case, a member's state and batches; and its answers and how they compare."""
     state = initial_state(member, shared)
-    task = next(iter(member.eval_task.evaluation_sets().values())).prepare(shared)
+    evaluated = next(iter(member.eval_task.evaluation_sets().values())).prepare(shared)
     size = min(member.evaluation.batch_size, member.evaluation.sequences)
-    batch = task.sample(stream(0, "eval", 0), size)
+    batch = evaluated.sample(stream(0, "eval", 0), size)
     me = Answerer(member.predictor, join(state.parts))
     outputs = member.predictor.apply(me.params, batch, record=True)
     played: dict[str, Any] = {"weights": metrics.slot_weights(outputs, batch), "loss": metrics.loss(outputs, batch)}
@@ -59,4 +62,22 @@ def _played(member: Member, shared: Any) -> Mapping[str, Any]:
         for what, comparison in member.comparisons.items():
             if name in (comparison.references or member.references):
                 played[f"{what} {name}"] = comparison.compare(me, other, batch)
-    return played
+    trained = member.task.prepare(shared).sample(stream(0, "train", 0), member.training.batch_size)
+    return {"parameters": state, "training": trained, "evaluation": batch}, played
+
+
+def _check_fits(held: Mapping[str, Any], members: int) -> None:
+    """Raises ValueError if the states of all members and a batch are more than this machine can hold."""
+
+    def size(tree: Any) -> int:
+        return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+    needed = members * size(held["parameters"]) + max(size(held["training"]), size(held["evaluation"]))
+    if needed <= (memory := devices.memory()):
+        return
+    path, leaf = max(jax.tree_util.tree_leaves_with_path(held), key=lambda found: size(found[1]))
+    raise ValueError(
+        f"The study does not fit into this machine's memory, {memory / 2**30:,.0f} GiB: a batch and the parameters of "
+        f"{'one member' if members == 1 else f'{members:,} members'} take {needed / 2**30:,.0f}. The largest array is "
+        f"{jax.tree_util.keystr(path, simple=True, separator='.')} of shape {list(leaf.shape)}."
+    )

@@ -5,10 +5,22 @@ import re
 import pytest
 
 import icl_sim as icl
+from icl_sim.engine import devices
 from icl_sim.metrics import ImpliedWeights
-from icl_sim.predictors import InWeightMLP, KernelCopy, LeastSquares, LinearAttention, Ridge, Transformer
+from icl_sim.predictors import (
+    DiscreteMMSE,
+    GradientDescent,
+    InWeightMLP,
+    KernelCopy,
+    LeastSquares,
+    LinearAttention,
+    Ridge,
+    Transformer,
+)
+from icl_sim.studies.plan import plan
+from icl_sim.studies.rehearsal import rehearse
 from icl_sim.tasks import ClassMixture, Regression
-from icl_sim.tasks.regression import LinearClassification, Quadratic
+from icl_sim.tasks.regression import Linear, LinearClassification, Quadratic
 
 TASK = Regression(dim=2, context_length=3)
 FEW = icl.Evaluation(sequences=4, batch_size=4)
@@ -24,8 +36,12 @@ def _study(predictor, task=TASK, **kwargs):
         (_study(KernelCopy()), "h copies labels, but the targets of the batch are numbers"),
         (_study(InWeightMLP()), "It cannot answer these sequences: ZeroDivisionError"),
         (_study(Transformer(tokens="concatenated")), "The batch asks about every slot"),
-        (_study(Ridge(), TASK.replace(function=Quadratic())), "no latent 'w_scale'"),
+        (_study(Ridge(), TASK.replace(function=Quadratic())), "Ridge takes its penalty from the task's latent 'w"),
         (_study(LeastSquares(), ClassMixture()), "classes"),
+        (
+            _study(DiscreteMMSE(), TASK.replace(function=Linear(pool=4.0, law="laplace"))),
+            "The law of DiscreteMMSE is 'normal', and that of the task's pool 'laplace'; they must be the same.",
+        ),
         (
             _study(InWeightMLP(), TASK.replace(function=LinearClassification())),
             "The task asks every slot, and the predictor answers with the class of the query alone.",
@@ -39,9 +55,22 @@ def _study(predictor, task=TASK, **kwargs):
             "a prompt has 3 exemplars",
         ),
         (_study(LinearAttention(), references={"h": KernelCopy()}), "h copies labels"),
+        (
+            _study(LeastSquares(), Regression(dim=10**9, context_length=3)),
+            "The largest array is training.inputs of shape [32, 4, 1000000000].",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_with_its_predictor_and_leaves_no_folder(study, sentence, tmp_path):
     with pytest.raises(ValueError, match=f"{re.escape(sentence)}.*\\(The predictor 'mine'.\\)"):
         icl.run(study, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_members_hold_together_must_fit_into_memory(monkeypatch):
+    study = _study(GradientDescent(learned=True), sweep=icl.product({"seed": range(1000)}))
+    monkeypatch.setattr(devices, "memory", lambda: 2**20)
+    rehearse(plan(study))
+    monkeypatch.setattr(devices, "memory", lambda: 2**14)
+    with pytest.raises(ValueError, match=r"parameters of 1,000 members take"):
+        rehearse(plan(study))
