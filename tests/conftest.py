@@ -8,10 +8,17 @@ from pathlib import Path
 import jax
 import pytest
 
+# Compiling is most of what tests take, and without optimising it takes a fifth. Flags of one's own win: to test what
+# users run, XLA_FLAGS="--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true".
+QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
 # Before any test can start the backend. Two devices are the least that can show members spread wrongly.
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+with pytest.MonkeyPatch.context() as patch:  # not what tests start: commands are compiled as their users have them
+    patch.setenv("XLA_FLAGS", f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}")
+    jax.devices()
 
 ROOT = Path(__file__).resolve().parent.parent
 
