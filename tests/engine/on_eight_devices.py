@@ -1,4 +1,4 @@
-"""Run by test_devices.py in a process of its own, which has eight CPU devices."""
+"""Run by test_devices.py in a process of its own, which has eight CPU devices and compiles as its users' do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from icl_sim.engine.devices import member_mesh, use_all_cores
 from icl_sim.engine.program import Program
 from icl_sim.predictors import Transformer
-from tests.engine.toys import Line, group, member, of_one, train_for
+from tests.engine.toys import Line, assert_same, group, measures, member, of_one, run, train_for
 
 STEPS = 5
 
@@ -31,7 +31,18 @@ def check(predictor, members: int, alone: list[int]) -> None:
     print(members, type(predictor).__name__)
 
 
+def check_chunks() -> None:
+    """Chunks change no bit; test_simulate.py, which has the cuts, compiles without optimising."""
+    members = group(*(member(learning_rate=0.01 * (1 + seed), seed=seed) for seed in range(3)))
+    whole, cut = (run(members, chunk_steps=steps) for steps in (60, 7))
+    assert len(cut) > len(whole)
+    assert_same(measures(cut), measures(whole))
+    assert_same(cut[-1][1], whole[-1][1])
+    print("chunks")
+
+
 if __name__ == "__main__":
     use_all_cores(8)
     check(Line(), 30, [0, 13, 29])
     check(Transformer(depth=1, width=8), 16, [0, 5, 15])
+    check_chunks()
