@@ -48,6 +48,6 @@ def test_the_loss_of_one_rate_is_convex_and_has_no_barrier(workdir):
         (("--a=seed=0", "--b=seed=1", "--eval_set=tru"), "The evaluation set is 'tru'; allowed: default."),
     ],
 )
-def test_wrong_choices_are_refused_in_a_sentence(workdir, args, sentence):
-    done = _run(f"--workdir={workdir}", "--predictor=gd", *args)
+def test_wrong_choices_are_refused_in_a_sentence(workdir, nursery, args, sentence):
+    done = nursery.call("barrier.py", f"--workdir={workdir}", "--predictor=gd", *args)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", sentence + "\n")

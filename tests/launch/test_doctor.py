@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from launch import doctor
+from tests.conftest import QUICKLY
 
 SCRIPT = Path(doctor.__file__)
 
 
 def run_doctor(*flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True)
+    env = {**os.environ, "XLA_FLAGS": QUICKLY}
+    return subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, env=env)
 
 
 def test_a_whole_visit_finds_this_machine_healthy():

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Callable
@@ -17,8 +14,8 @@ import pandas as pd
 import pytest
 
 from icl_sim.studies.store import load
+from tests.launch.conftest import Nursery
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = 10
 CONFIG = """
     from icl_sim.engine.settings import Evaluation, Training
@@ -41,69 +38,28 @@ CONFIG = """
             )
         )
 """
-# Imports what takes long once, and then runs launch/run.py in a fork of itself for every line of arguments: a fork
-# of a process of one thread, in which jax has not touched a device, is as good as a new process.
-NURSERY = """
-    import json, os, runpy, sys
-    import flax.nnx, jax, optax
-    from icl_sim.predictors import PREDICTORS
-    from icl_sim.studies import codec, runner, sweep
-    from orbax.checkpoint.experimental import v1
-
-    assert len(os.listdir("/proc/self/task")) == 1
-    for line in sys.stdin:
-        script, log, *args = json.loads(line)
-        if (child := os.fork()) == 0:
-            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(output, 1), os.dup2(output, 2)
-            sys.argv = [script, *args]
-            runpy.run_path(script, run_name="__main__")
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 
 
 class Launcher:
     """Starts `launch/run.py` of the study, and tells how it ended."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, nursery: Nursery):
         self.log, self.config = folder / "log", folder / "tiny.py"
         self.config.write_text(textwrap.dedent(CONFIG))
-        env = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "OPENBLAS_NUM_THREADS": "1",
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
-        self.nursery = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(NURSERY)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=env,
-        )
+        self.nursery = nursery
 
     def start(self, workdir: Path) -> int:
-        """The process id of a new run."""
-        args = (ROOT / "launch" / "run.py", self.log, f"--config={self.config}", f"--workdir={workdir}")
-        self.nursery.stdin.write(json.dumps([str(arg) for arg in args]) + "\n")
-        self.nursery.stdin.flush()
-        return int(self.nursery.stdout.readline())
+        """The process id of a new run, compiled as its users have it."""
+        args = (f"--config={self.config}", f"--workdir={workdir}")
+        return self.nursery.start("run.py", *args, out=self.log, err=self.log, env={})
 
     def exit_code(self) -> int:
-        """Of the run started last, once it has ended."""
-        return int(self.nursery.stdout.readline())
-
-    def close(self) -> None:
-        self.nursery.communicate()
+        return self.nursery.exit_code()
 
 
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory):
-    launcher = Launcher(tmp_path_factory.mktemp("launcher"))
-    yield launcher
-    launcher.close()
+@pytest.fixture
+def launcher(nursery, tmp_path):
+    return Launcher(tmp_path, nursery)
 
 
 def saved(workdir: Path) -> list[int]:

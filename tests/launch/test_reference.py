@@ -23,7 +23,7 @@ def call(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
 
 
-def test_a_page_a_run_with_its_figures_and_an_index_of_all(tmp_path):
+def test_a_page_a_run_with_its_figures_and_an_index_of_all(tmp_path, nursery):
     folder = tmp_path / "made_up"
     folder.mkdir()
     config = {"task": {"kind": "class_mixture"}, "name": "Made up", "description": "A test."}
@@ -40,11 +40,11 @@ def test_a_page_a_run_with_its_figures_and_an_index_of_all(tmp_path):
     with Image.open(out / "made_up_errors.png") as packed, Image.open(folder / "figures" / "errors.png") as image:
         assert packed.size == image.size
 
-    wrong = call(f"--out={out}", f"{folder}:eror")
+    wrong = nursery.call("reference.py", f"--out={out}", f"{folder}:eror")
     assert wrong.returncode == 1 and "allowed: errors, " in wrong.stderr and "Traceback" not in wrong.stderr
 
 
-def test_what_is_missing_is_a_sentence(tmp_path):
+def test_what_is_missing_is_a_sentence(tmp_path, nursery):
     for arguments in ([], [tmp_path / "none"]):
-        done = call(f"--out={tmp_path}", *arguments)
+        done = nursery.call("reference.py", f"--out={tmp_path}", *arguments)
         assert done.returncode == 1 and "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1

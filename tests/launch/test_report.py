@@ -44,8 +44,8 @@ def test_prints_verdicts_and_writes_the_report(tmp_path):
     assert (folder / "report.html").exists()
 
 
-def test_a_missing_folder_is_a_sentence(tmp_path):
-    done = call(f"--workdir={tmp_path / 'none'}")
+def test_a_missing_folder_is_a_sentence(tmp_path, nursery):
+    done = nursery.call("report.py", f"--workdir={tmp_path / 'none'}")
     assert done.returncode == 1 and "There is no folder" in done.stderr and "Traceback" not in done.stderr
 
 

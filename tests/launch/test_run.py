@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -45,27 +47,30 @@ def config(tmp_path_factory) -> Path:
     return path
 
 
-def command(*args: object) -> list[str]:
-    return [sys.executable, str(ROOT / "launch" / "run.py"), *map(str, args)]
+@pytest.fixture
+def call(nursery) -> Callable[..., subprocess.CompletedProcess[str]]:
+    return functools.partial(nursery.call, "run.py")
 
 
-def call(*args: object) -> subprocess.CompletedProcess[str]:
+def call_anew(*args: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, from its first line."""
+    command = [sys.executable, str(ROOT / "launch" / "run.py"), *map(str, args)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command(*args), capture_output=True, text=True, timeout=300, env=env)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
 
 
 def test_help_is_quick():
     started = os.times()
-    done = call("--help")
+    done = call_anew("--help")
     ended = os.times()
     assert "--sweep" in done.stdout and "--workdir" in done.stdout
     cpu = ended.children_user + ended.children_system - started.children_user - started.children_system
     assert cpu < 1.5
 
 
-def test_a_run_its_record_and_the_same_line_again(config, tmp_path):
+def test_a_run_its_record_and_the_same_line_again(call, config, tmp_path):
     line = (f"--config={config}:quick", f"--workdir={tmp_path}/run", "--config.training.batch_size=2")
-    done = call(*line, "--sweep=seed=0..1; task.num_sequences=64")
+    done = call_anew(*line, "--sweep=seed=0..1; task.num_sequences=64")
     assert done.returncode == 0, done.stderr
     table = pd.read_parquet(tmp_path / "run" / "results.parquet")
     assert set(table["seed"]) == {0, 1} and set(table["task.num_sequences"]) == {64}
@@ -80,7 +85,7 @@ def test_a_run_its_record_and_the_same_line_again(config, tmp_path):
     assert other.returncode == 1 and "they differ in sweep" in other.stderr
 
 
-def test_a_dry_run_tells_the_plan_and_writes_nothing(config, tmp_path):
+def test_a_dry_run_tells_the_plan_and_writes_nothing(call, config, tmp_path):
     done = call(f"--config={config}", f"--workdir={tmp_path}/run", "--dry_run", "--sweep=seed=0..4")
     assert done.returncode == 0 and "10 x in_weight, 40 steps" in done.stdout
     assert not (tmp_path / "run").exists()
@@ -108,18 +113,18 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(config, tmp_path):
         ([], "Give --workdir=DIR"),
     ],
 )
-def test_mistakes_are_one_sentence_and_exit_code_one(config, args, sentence, tmp_path):
+def test_mistakes_are_one_sentence_and_exit_code_one(call, config, args, sentence, tmp_path):
     told(call(f"--config={config}", *(arg.replace("=w", f"={tmp_path}/w") for arg in args)), sentence)
     assert not (tmp_path / "w").exists()
 
 
-def test_a_study_that_does_not_fit_into_memory_is_a_sentence(config, tmp_path):
+def test_a_study_that_does_not_fit_into_memory_is_a_sentence(call, config, tmp_path):
     done = call(f"--config={config}", f"--workdir={tmp_path}/w", f"--config.task.inputs.dim={4 * 10**18}")
     assert done.returncode == 1 and "Traceback" not in done.stderr  # jax has a word of its own about such a size
     assert "does not fit into this machine's memory" in done.stderr.splitlines()[-1]
 
 
-def test_mistakes_about_the_study_file_are_one_sentence(config):
+def test_mistakes_about_the_study_file_are_one_sentence(call, config):
     told(call("--workdir=w"), "Give --config=FILE")
     told(call(f"--config={config.parent}/tinny.py", "--workdir=w"), f"Did you mean {config}?")
     told(call(f"--config={config}:qick", "--workdir=w"), "The variant 'qick' does not exist")
