@@ -132,6 +132,11 @@ class Task:
     def check(self) -> None:
         """Raises ValueError, in a sentence that names the value and what is allowed. Called on concrete values."""
 
+    def doubts(self, steps: int) -> tuple[str, ...]:
+        """What is possible and yet hardly meant where training takes so many steps, in sentences."""
+        del steps
+        return ()
+
     def load(self) -> Any:
         """Host arrays that all members share (images), as a pytree of numpy arrays; not swept, not stacked."""
         return None

@@ -80,6 +80,15 @@ class Training:
                 f"{least}."
             )
 
+    def doubts(self) -> tuple[str, ...]:
+        """What is possible and yet hardly meant, in sentences."""
+        if not 0 < self.steps < self.warmup_steps:
+            return ()
+        return (
+            f"training.warmup_steps is {self.warmup_steps:,} and training.steps {self.steps:,}: the learning rate "
+            "never reaches training.learning_rate.",
+        )
+
 
 @setting
 class Evaluation:
@@ -174,6 +183,10 @@ class Member:
             )
         if self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}; it must be a whole number from 0 to 2^32 - 1.")
+
+    def doubts(self) -> tuple[str, ...]:
+        """What is possible and yet hardly meant, in sentences."""
+        return (*self.training.doubts(), *self.task.doubts(self.training.steps))
 
 
 def _shapes(task: Task) -> Any:

@@ -56,8 +56,13 @@ class Plan:
         """Model updates of all groups before this one."""
         return sum(steps * len(group) for steps, group in zip(self.steps[:number], self.groups, strict=False))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is possible and yet hardly meant, such as a warm-up longer than training; shortened runs have it often."""
+        return tuple(dict.fromkeys(f"Note: {doubt}" for entry in self.entries for doubt in entry.member.doubts()))
+
     def describe(self) -> str:
-        """The plan in a few lines: the size of the whole, then every group."""
+        """The plan in a few lines: the size of the whole, then every group, and what is doubtful."""
         names = {entry.id: entry.predictor for entry in self.entries}
         told = [f"{len(self.entries)} members, {self.updates:,} updates; groups (one program each): {len(self.groups)}"]
         for number, group in enumerate(self.groups, 1):
@@ -65,7 +70,7 @@ class Plan:
             who = ", ".join(f"{count} x {name}" for name, count in counts.items())
             steps = self.steps[number - 1]
             told.append(f"  group {number}: {who}, " + (f"{steps:,} steps each" if steps else "nothing to train"))
-        return "\n".join(told)
+        return "\n".join([*told, *self.notes])
 
 
 def plan(study: Study) -> Plan:

@@ -64,6 +64,8 @@ def run(study: Study, workdir: str | os.PathLike, *, command: str = "", quiet: b
     planned = plan(study)
     rehearse(planned)
     with Store(workdir, study, planned, command) as store, _progress(study, planned, quiet) as progress:
+        for note in planned.notes:
+            progress.note(note)
         waiting = [n for n, group in enumerate(planned.groups) if not _is_finished(store, group)]
         simulated = 0
         with _Stop() as stop:

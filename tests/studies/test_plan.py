@@ -15,7 +15,8 @@ from icl_sim.studies.figures import Lines
 from icl_sim.studies.plan import plan, refuse_overridden
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import chain, product
-from icl_sim.tasks import ClassMixture
+from icl_sim.tasks import ClassMixture, Regression
+from icl_sim.tasks.regression import Curriculum
 from icl_sim.types import Predictor, setting
 
 
@@ -88,6 +89,18 @@ def test_the_plan_describes_itself():
     assert planned.updates == 30 and planned.updates_before(1) == 30  # the other predictor has nothing to train
     told = planned.describe()
     assert "6 members, 30 updates" in told and "3 x big, 10 steps each" in told and "nothing to train" in told
+
+
+def test_what_is_hardly_meant_is_noted_once():
+    late = Regression(dim=7, context_length=20, curriculum=Curriculum(dims=5, pairs=11, pairs_step=4, every=10))
+    at = {"task": late, "training": Training(steps=30, warmup_steps=31)}
+    warm_up, curriculum = plan(study(product({"seed": range(2)}), **at)).notes
+    assert warm_up.startswith("Note: training.warmup_steps is 31 and training.steps 30: ")
+    assert curriculum.startswith("Note: task.curriculum is complete after 30 updates, and training.steps is 30: ")
+    assert plan(study(product({}), **at)).describe().endswith(curriculum)
+    assert not plan(study(product({}), task=late, training=Training(steps=31, warmup_steps=31))).notes
+    fixed = late.replace(curriculum=Curriculum(dims=5, dims_step=0))
+    assert "after inf updates" in plan(study(product({}), task=fixed)).notes[0]
 
 
 def test_figures_and_claims_that_cannot_be_read_are_refused_before_training():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 
 from icl_sim.tasks.regression.laws import check_at_least
@@ -26,6 +28,12 @@ class Curriculum:
         """Active coordinates and active slots in an update; beyond those that there are, all are."""
         stage = jnp.asarray(step) // jnp.asarray(self.every)
         return self.dims + self.dims_step * stage, self.pairs + self.pairs_step * stage
+
+    def complete(self, dims: int, pairs: int) -> float:
+        """The update from which on so many coordinates and slots are there; inf where they never are."""
+        growing = ((dims - self.dims, self.dims_step), (pairs - self.pairs, self.pairs_step))
+        stages = [math.ceil(lacking / step) if step else math.inf for lacking, step in growing if lacking > 0]
+        return max(stages, default=0) * self.every
 
     def check(self, path: str) -> None:
         for name, least in (("dims", 1), ("dims_step", 0), ("pairs", 1), ("pairs_step", 0), ("every", 1)):

@@ -151,6 +151,16 @@ class Regression(Task):
         for name in self.shifts:
             self._check_shift(f"task.shifts {name!r}", shifts_.named(name))
 
+    def doubts(self, steps: int) -> tuple[str, ...]:
+        if self.curriculum is None or not steps:
+            return ()
+        if (complete := self.curriculum.complete(self.dim, self.slots)) < steps:
+            return ()
+        return (
+            f"task.curriculum is complete after {complete:,.0f} updates, and training.steps is {steps:,}: evaluation "
+            "shows more coordinates or pairs than training ever does.",
+        )
+
     def _check_shift(self, path: str, shift: Shift) -> None:
         shift.check(path)
         shift.on(self)
