@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is possible and yet hardly meant, such as a warm-up longer than training; shortened runs have it often."""
+        """What is possible and yet hardly meant, such as a warm-up longer than training; shortened runs may have it."""
         return tuple(dict.fromkeys(f"Note: {doubt}" for entry in self.entries for doubt in entry.member.doubts()))
 
     def describe(self) -> str:

@@ -95,7 +95,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(call, config, tmp_path):
     ("args", "sentence"),
     [
         (["--workdir=w", "--config.task.p_hihg=0.5"], "task has no setting 'p_hihg'; allowed: kind, "),
-        (["--workdir=w", "--config.task.zzz.x=1"], "task has no setting 'zzz'; allowed: kind, inputs, "),
+        (["--workdir=w", "--config.task.zzz.x=1"], "task has no setting 'zzz'; allowed: kind, "),
         (["--workdir=w", "--config.task.p_high.x=1"], "p_high is 0.9, which has no 'x'; give --config.task.p_high"),
         (["--workdir=w", "--config.training.steps=x"], "--config.training.steps=x cannot be read: it must be a whole"),
         (["--workdir=w", "--config.task.inputs=x"], "inputs=x cannot be read: it must name its kind and fields"),

@@ -29,7 +29,7 @@ class Curriculum:
         stage = jnp.asarray(step) // jnp.asarray(self.every)
         return self.dims + self.dims_step * stage, self.pairs + self.pairs_step * stage
 
-    def complete(self, dims: int, pairs: int) -> float:
+    def complete(self, dims: int, pairs: int) -> Leaf:
         """The update from which on so many coordinates and slots are there; inf where they never are."""
         growing = ((dims - self.dims, self.dims_step), (pairs - self.pairs, self.pairs_step))
         stages = [math.ceil(lacking / step) if step else math.inf for lacking, step in growing if lacking > 0]
