@@ -161,7 +161,7 @@ SIMULTANEOUS = Gated(protocol="simultaneous")
 
 
 def gradients(loss, params):
-    return jax.tree.map(np.asarray, jax.grad(loss)(params))
+    return jax.tree.map(np.asarray, jax.jit(jax.grad(loss))(params))
 
 
 def assert_close(a, b):

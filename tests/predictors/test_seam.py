@@ -13,6 +13,7 @@ import pytest
 from flax import nnx
 
 from icl_sim.predictors.networks.seam import functional
+from tests.conftest import QUICKLY
 
 PROGRAM = """
 import jax
@@ -75,7 +76,7 @@ def test_extra_parameters_are_left_alone(key):
 
 @pytest.mark.parametrize("value", ["false"])
 def test_works_without_nnx_graph_mode(value):
-    environment = {**os.environ, "NNX_GRAPH_MODE": value, "NNX_GRAPH_UPDATES": value}
+    environment = {**os.environ, "NNX_GRAPH_MODE": value, "NNX_GRAPH_UPDATES": value, "XLA_FLAGS": QUICKLY}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env=environment,

@@ -107,12 +107,13 @@ def test_blocks_in_a_loop_give_the_same_numbers(changes, every, make_regression,
 @pytest.mark.parametrize("initial", ["lecun", "gpt2", "uniform"])
 def test_blocks_in_a_loop_start_from_the_same_numbers(initial, make_regression):
     plain, batch = small(tokens="shared", initial=initial), make_regression()
+    same = functools.partial(np.testing.assert_allclose, rtol=1e-6)  # the programs round differently, unoptimised
     loop = dataclasses.replace(plain, scan=True)
     apart, stacked = (jax.jit(model.init)(jax.random.key(3), batch) for model in (plain, loop))
     for number in range(2):
         block = jax.tree.map(lambda leaf, n=number: leaf[n], stacked["blocks"])
-        jax.tree.map(np.testing.assert_array_equal, apart["blocks"][str(number)], block)
-    np.testing.assert_array_equal(apart["token"]["kernel"], stacked["token"]["kernel"])
+        jax.tree.map(same, apart["blocks"][str(number)], block)
+    same(apart["token"]["kernel"], stacked["token"]["kernel"])
 
 
 def test_a_record_of_every_slot_holds_all_tokens_of_the_last_block_too(make_regression, random_params):
