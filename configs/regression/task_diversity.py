@@ -183,9 +183,9 @@ def claims(part: str, scale: Scale):
         ),
         claim(
             "D3.later",
-            f"t*, the step at which delta is lowest, comes later with {_power(middle)} tasks than with {_power(few)}.",
+            f"t*, the step at which delta is lowest, comes later with {_power(middle)} tasks than with {_power(few)}, by a tenth.",
             Ratio(LowestAt(of("delta_ridge", middle)), LowestAt(of("delta_ridge", few))),
-            above(1),
+            above(1.1),
             "t* grows as M^0.47",
             seeds=2,
         ),

@@ -109,4 +109,5 @@ def state_shapes(group: Group) -> State:
 
 def is_trainable(group: Group) -> bool:
     """Whether the group's predictors have parameters that training moves."""
-    return bool(group.members.predictor.phases) and bool(jax.tree.leaves(state_shapes(group).parts))
+    trains = not group.members.task.calculated and group.members.predictor.phases
+    return bool(trains) and bool(jax.tree.leaves(state_shapes(group).parts))
