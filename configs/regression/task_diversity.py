@@ -183,7 +183,8 @@ def claims(part: str, scale: Scale):
         ),
         claim(
             "D3.later",
-            f"t*, the step at which delta is lowest, comes a tenth later with {_power(middle)} tasks than with {_power(few)}.",
+            f"t*, the step at which delta is lowest, comes a tenth later with {_power(middle)} tasks than with "
+            f"{_power(few)}.",
             Ratio(LowestAt(of("delta_ridge", middle)), LowestAt(of("delta_ridge", few))),
             above(1.1),
             "t* grows as M^0.47",
