@@ -74,10 +74,9 @@ def _notable(found: Sequence[Verdict]) -> str:
 def _figures(run: Run, wanted: str) -> list[str]:
     """Names of the figures to show. Raises ValueError for one that the run does not have."""
     from icl_sim import names
-    from icl_sim.studies import figures, report
+    from icl_sim.studies import report
 
-    own = figures.from_json(run.about["figures"] if "figures" in run.about else [])
-    drawn = [spec.name for spec in figures.chosen(own, run.task_kind, run.table)]
+    drawn = [spec.name for spec in run.figures]
     chosen = [name for name in wanted.split(",") if name] or drawn[:1]
     for name in chosen:
         names.require(f"A figure of {run.folder / report.FIGURES}", name, drawn)

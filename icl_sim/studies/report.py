@@ -49,6 +49,12 @@ class Run:
     def task_kind(self) -> str | None:
         return self.config["task"]["kind"] if "task" in self.config else None
 
+    @property
+    def figures(self) -> tuple[Spec, ...]:
+        """The figures of its study, or else of its family, that it has data for."""
+        own = figures.from_json(self.about["figures"] if "figures" in self.about else [])
+        return figures.chosen(own, self.task_kind, self.table)
+
 
 def read(workdir: str | os.PathLike[str]) -> Run:
     """Reads a run, finished or not. Raises ReportError if there is none, none yet, or a damaged one."""
@@ -98,8 +104,7 @@ def write_report(workdir: str | os.PathLike[str], claims: Iterable[Claim] | None
 
     run = read(workdir)
     found = write_verdicts(run, claims)
-    own = figures.from_json(run.about["figures"] if "figures" in run.about else [])
-    specs = figures.chosen(own, run.task_kind, run.table)
+    specs = run.figures
     with explained(run.folder):
         images = _draw(run, specs)
         write_atomically(run.folder / REPORT, page(run, specs, images, found).encode())

@@ -87,13 +87,13 @@ def _made_by(run: Run) -> str:
 
 def _errors(run: Run, published: Sequence[_Published]) -> str:
     """One table per predictor and value of what is swept beside the column axis."""
-    quantities = _quantities(run)
+    quantities = _quantities(run, published)
     chosen = curves.pick(curves.select(run.table), [(q.metric, q.eval_set) for q in quantities])
     names = [name for name in curves.swept_names(chosen) if chosen[name].nunique() > 1]
     across, beside = (names[0], names[1:]) if names else ("step", [])
     tables = []
     for (predictor, *values), rows in chosen.groupby(["predictor", *beside], dropna=False):
-        at = dict(zip(beside, values, strict=True))
+        at = {name: value for name, value in zip(beside, values, strict=True) if value == value}  # else of others
         title = ", ".join([f"**{predictor}**", *(f"{name} = {figures.number(value)}" for name, value in at.items())])
         mine = [entry for entry in published if entry.value.predictor == predictor and _is_at(entry, at)]
         own = across if rows[across].notna().any() else "step"  # a setting of another predictor
@@ -107,10 +107,10 @@ def _is_at(entry: _Published, point: Mapping[str, Any]) -> bool:
     return all(measures.same(where[name], value) for name, value in point.items() if name in where)
 
 
-def _quantities(run: Run) -> tuple[Quantity, ...]:
-    """What the figures show, then the other headline numbers."""
-    specs = figures.chosen((), run.task_kind, run.table)
-    shown = [Quantity(q.metric, q.eval_set) for spec in specs for q in spec.quantities]
+def _quantities(run: Run, published: Sequence[_Published]) -> tuple[Quantity, ...]:
+    """What the figures show, what was published, then the other headline numbers."""
+    shown = [Quantity(q.metric, q.eval_set) for spec in run.figures for q in spec.quantities]
+    shown += [Quantity(entry.value.metric, entry.value.eval_set) for entry in published]
     return tuple(dict.fromkeys((*shown, *figures.headlines(run.table, most=99))))
 
 

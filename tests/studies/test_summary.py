@@ -2,8 +2,9 @@
 
 import re
 
-from icl_sim.studies import report, summary
+from icl_sim.studies import figures, report, summary
 from icl_sim.studies.claims import Claim, Value, below, near, to_json
+from icl_sim.studies.figures import Lines, Quantity
 from icl_sim.studies.verdicts import Verdict
 from tests.studies import report_runs
 
@@ -94,3 +95,13 @@ def test_images_and_gates_are_shown(tmp_path):
     assert text.startswith("# Made up\n") and "![Made up](a.png)" in text
     assert _cells(text, "gated**", "gate_mean, eval-relevant-low_prob")[0] == "0.60 ± 0.00"
     assert "gate_mean" not in text.split("**transformer**")[1]
+
+
+def test_tables_have_what_the_figures_of_the_study_show_and_name_no_setting_of_another_predictor(tmp_path):
+    own = Lines(name="a", title="A", quantities=(Quantity("cross_entropy", "pretraining"),), x="step")
+    rows = report_runs.table(**{"predictors.gated.width": [8, 16]})
+    rows.loc[rows["predictor"] != "gated", "predictors.gated.width"] = float("nan")
+    text = summary.to_markdown(_run(tmp_path, rows, figures=figures.to_json([own])), [])
+    assert "**gated**, predictors.gated.width = 16\n" in text and "**transformer**\n" in text
+    plain = summary.to_markdown(_run(tmp_path, rows), [])
+    assert "| cross_entropy, pretraining |" in text and "| cross_entropy, pretraining |" not in plain
