@@ -7,8 +7,8 @@ import pytest
 from jax.extend import core
 
 from icl_sim import decompositions as dec
-from icl_sim.metrics import ImpliedWeights
-from icl_sim.predictors import PREDICTORS, GradientDescent, LeastSquares
+from icl_sim.metrics import ImpliedWeights, Sensitivity
+from icl_sim.predictors import PREDICTORS, GaussianProcessPosterior, GradientDescent, Lasso, Preconditioned
 from icl_sim.tasks import Regression
 from icl_sim.tasks.regression import SHIFTS, GaussianProcess, Linear
 
@@ -80,8 +80,10 @@ def test_no_learner_decomposes_a_batch(name):
     assert batched(lambda params: predictor.apply(params, batch).values, params)[0] == []
 
 
-def test_no_comparison_decomposes_a_batch():
-    batch = Regression(dim=3, context_length=4).sample(jax.random.key(0), 8)
-    a, b = (lambda batch, one=one: one.apply({}, batch).values for one in (LeastSquares(), GradientDescent()))
-    many, single = batched(lambda: ImpliedWeights(queries=6, positions=(2,)).compare(a, b, batch))
+@pytest.mark.parametrize("comparison", [ImpliedWeights(queries=6, positions=(2,)), Sensitivity()])
+@pytest.mark.parametrize("learner", [Lasso(), GaussianProcessPosterior(), Preconditioned()])
+def test_no_comparison_decomposes_a_batch(comparison, learner):
+    batch = Regression(dim=3, context_length=4, noise=0.5).sample(jax.random.key(0), 8)
+    a, b = (lambda batch, one=one: one.apply({}, batch).values for one in (learner, GradientDescent()))
+    many, single = batched(lambda: comparison.compare(a, b, batch))
     assert many == [] and single

@@ -33,7 +33,7 @@ from icl_sim.theory import Constructed, risks
 
 SOURCE = "von Oswald et al. 2023"
 HALF_WIDTH = 0.5
-OTHER_LAWS = ("x_scale:0.5", "x_scale:2", "w_scale:0.5", "w_scale:2", "other_laws:1", "noisy_targets:2")
+OTHER_LAWS = ("x_scale:0.5", "x_scale:2", "w_scale:0.5", "w_scale:2", "other_laws:3", "noisy_targets:2")
 TASK = Regression(
     function=Linear(), inputs=Uniform(half_width=HALF_WIDTH), dim=10, context_length=10, scored="last"
 )

@@ -98,11 +98,31 @@ def claims(part: str, scale: Scale):
     few, middle = scale.more["few"], scale.more["middle"]
     if part == "threshold":
         fewer, more = scale.more["batches"]
+
+        def twice(pool):
+            return Ratio(of("delta_ridge", pool, **{BATCH: more}), of("delta_ridge", pool, **{BATCH: fewer}))
+
         return (
             claim(
-                "D1",
-                f"Twice the data, a batch of {more} in place of {fewer}, brings it nearer to ridge regression on new "
-                "tasks only from some M on; that M lies inside of the range.",
+                "D1.below",
+                f"Twice the data, a batch of {more} in place of {fewer}, moves it away from ridge regression on new "
+                f"tasks where there are {_power(few)}.",
+                twice(few),
+                above(1),
+                "below the threshold M*",
+                seeds=2,
+            ),
+            claim(
+                "D1.above",
+                f"And towards it where there are {_power(many)}.",
+                twice(many),
+                below(1),
+                "above M*: 2^14 to 2^15, small network 2^11 to 2^12 (D = 8)",
+                seeds=2,
+            ),
+            claim(
+                "D1.threshold",
+                "In between lies M*, from which on more data helps.",
                 Crossing(of("delta_ridge", **{BATCH: more}), of("delta_ridge", **{BATCH: fewer}), over=M),
                 below(many),
                 "2^14 to 2^15; small network 2^11 to 2^12 (D = 8)",
@@ -165,9 +185,17 @@ def claims(part: str, scale: Scale):
             seeds=2,
         ),
         claim(
-            "D3.rises",
-            f"With {_power(few)} tasks it comes near to ridge regression while it trains, and departs again: at the "
-            "end delta is more than 1.2 times its lowest.",
+            "D3.nears",
+            f"With {_power(few)} tasks it comes nearer to ridge regression while it trains: delta falls below .8 of "
+            "what it was before.",
+            Ratio(Smallest(of("delta_ridge", few), "step"), Smallest(of("delta_ridge", few), "step", at_most=0.0)),
+            below(0.8),
+            "falls, then rises",
+            seeds=2,
+        ),
+        claim(
+            "D3.departs",
+            f"And it departs again: with {_power(few)} tasks delta is at the end over 1.2 times its lowest.",
             Ratio(of("delta_ridge", few), Smallest(of("delta_ridge", few), "step")),
             above(1.2),
             "falls, then rises",
@@ -224,15 +252,58 @@ def _power(pool: float) -> str:
     return f"2^{math.log2(pool):g}"
 
 
+def figures(part: str):
+    ridge = Quantity("delta_ridge", "true", "Difference to ridge regression, new tasks")
+    told = {"true": "new tasks", "default": "training tasks", "between": "between two tasks"}
+    errors = {name: Quantity("clean_error", name, f"Error / D, {words}") for name, words in told.items()}
+    learners = ("transformer", "ridge", "dmmse")
+    steps = Lines(
+        name="steps",
+        title="Difference to ridge regression while training",
+        quantities=(ridge,),
+        x="step",
+        lines=M,
+        columns={"threshold": BATCH, "decay": DECAY}.get(part),
+        predictors=("transformer",),
+        log_y=True,
+    )
+    if part != "diversity":
+        title = "Difference to ridge regression, over the number of training tasks"
+        by = BATCH if part == "threshold" else DECAY
+        over = Lines(name="diversity", title=title, quantities=(ridge,), x=M, lines=by, columns=None, log_y=True)
+        return (dataclasses.replace(over, predictors=("transformer",)), steps)
+    quantities = (
+        ridge,
+        Quantity("delta_dmmse", "default", "Difference to dMMSE, training tasks"),
+        *errors.values(),
+        Quantity("delta_dmmse", "between", "Difference to dMMSE, between two tasks"),
+    )
+    return (
+        Lines(
+            name="diversity",
+            title="Over the number of training tasks",
+            quantities=quantities,
+            x=M,
+            columns=None,
+            predictors=learners,
+            log_y=True,
+        ),
+        steps,
+        Lines(
+            name="smoothing",
+            title="Error on new tasks, of dMMSE over the width of its smoothing",
+            quantities=(errors["true"],),
+            x=WIDTH,
+            columns=M,
+            predictors=("smoothed", *learners),
+            log_y=True,
+        ),
+    )
+
+
 def get_config(arg=""):
     chosen = words(arg, {"scale": SCALES, "part": PARTS})
     scale, part = SCALES[chosen["scale"]], chosen["part"]
-    names = {"true": "new tasks", "default": "training tasks", "between": "between two tasks"}
-    delta = (
-        Quantity("delta_ridge", "true", "Difference to ridge regression, new tasks"),
-        Quantity("delta_dmmse", "default", "Difference to dMMSE, training tasks"),
-        *(Quantity("clean_error", eval_set, f"Error / D, {told}") for eval_set, told in names.items()),
-    )
     over = {
         "diversity": {M: scale.more["pools"], WIDTH: SMOOTHING},
         "threshold": {M: scale.more["pools"][1:], BATCH: scale.more["batches"]},
@@ -240,7 +311,6 @@ def get_config(arg=""):
     }[part]
     smoothed = {"smoothed": SmoothedMMSE()} if part == "diversity" else {}
     training = dataclasses.replace(scale.training, weight_decay=0.0) if part == "decay" else scale.training
-    by = {"threshold": BATCH, "decay": DECAY}.get(part)
     study = icl.Study(
         name=f"Pretraining task diversity ({chosen['scale']}{'' if part == 'diversity' else ', ' + part})",
         description=f"Raventos et al. 2023: M linear regression tasks, D = {scale.dim}, {scale.pairs} pairs, noise.",
@@ -257,39 +327,6 @@ def get_config(arg=""):
         evaluation=dataclasses.replace(scale.evaluation, bootstrap=0, points=10),
         sweep=icl.product({**over, "seed": range(scale.seeds)}),
         claims=claims(part, scale),
-        figures=(
-            Lines(
-                name="diversity",
-                title="Over the number of training tasks",
-                quantities=delta,
-                x=M,
-                columns=by,
-                predictors=("transformer", "ridge", "dmmse"),
-                log_y=True,
-            ),
-            Lines(
-                name="steps",
-                title="Difference to ridge regression while training",
-                quantities=delta[:1],
-                x="step",
-                lines=M,
-                columns=by,
-                predictors=("transformer",),
-                log_y=True,
-            ),
-            *(
-                Lines(
-                    name="smoothing",
-                    title="Error of dMMSE on new tasks, over the width of its smoothing",
-                    quantities=delta[2:3],
-                    x=WIDTH,
-                    lines=M,
-                    columns=None,
-                    predictors=("smoothed",),
-                    log_y=True,
-                )
-                for _ in smoothed
-            ),
-        ),
+        figures=figures(part),
     )
     return icl.config_of(study)

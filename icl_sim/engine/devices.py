@@ -3,6 +3,7 @@ of many threads busy, but many members keep many cores busy."""
 
 from __future__ import annotations
 
+import math
 import os
 
 import jax
@@ -33,7 +34,8 @@ def member_mesh(size: int) -> Mesh:
     return Mesh(np.asarray(devices), ("member",), axis_types=(AxisType.Auto,))
 
 
-def memory() -> int:
-    """Bytes that this process's devices have in all; on a CPU, those of the machine."""
-    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in jax.local_devices()]
-    return sum(limits) or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def memory() -> float:
+    """Bytes that this process's devices have in all: on a CPU, those of the machine; inf where they do not tell."""
+    if jax.default_backend() == "cpu":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return sum((device.memory_stats() or {}).get("bytes_limit", math.inf) for device in jax.local_devices())

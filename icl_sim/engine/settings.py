@@ -68,7 +68,7 @@ class Training:
         for name in ("adam_b1", "adam_b2"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise ValueError(f"training.{name} is {value}; it must be at least 0 and below 1.")
-        if self.clip_norm is not None and not self.clip_norm > 0:
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
             raise ValueError(f"training.clip_norm is {self.clip_norm}; it must be positive, or None.")
         if self.weight_decay is not None and not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"training.weight_decay is {self.weight_decay}; it must be at least 0, finite, or None.")

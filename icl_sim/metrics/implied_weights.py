@@ -13,8 +13,6 @@ from icl_sim.metrics.distance import require_regression
 from icl_sim.metrics.sensitivity import asked, by_slot, check_positions
 from icl_sim.types import Answerer, Array, Batch, Comparison, setting, static
 
-_TOGETHER = 1024  # prompts that are answered at a time
-
 
 @setting
 class ImpliedWeights(Comparison):
@@ -96,9 +94,8 @@ def answers(who: Answerer, batch: Batch, slot: Array, query_BNX: Array) -> Array
         number = slot - (S - values_BP.shape[1])
         return jnp.where(number < 0, jnp.nan, jnp.take(values_BP, jnp.maximum(number, 0), axis=1))
 
-    together = max(1, _TOGETHER // len(batch.inputs))
-    answer_NB = jax.lax.map(answer, jnp.swapaxes(query_BNX, 0, 1), batch_size=min(together, query_BNX.shape[1]))
-    return answer_NB.T
+    # One query after the other: `vmap` would make batches of the decompositions of learners (`decompositions`).
+    return jax.lax.map(answer, jnp.swapaxes(query_BNX, 0, 1)).T
 
 
 def _product(matrix_BNX: Array, vector_BX: Array) -> Array:

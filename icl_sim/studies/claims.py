@@ -66,7 +66,7 @@ class Largest:
 
 @dataclasses.dataclass(frozen=True)
 class Smallest:
-    """The smallest value along a swept name, otherwise like `Largest`."""
+    """The smallest value, otherwise like `Largest`."""
 
     value: Value
     over: str
@@ -90,7 +90,11 @@ class MinimumAt:
 
 @dataclasses.dataclass(frozen=True)
 class LowestAt:
-    """The point of `over`, "step", "position" or a swept name, at which a value is lowest; the first of equal ones."""
+    """The point of `over`, "step", "position" or a swept name, at which a value is lowest; the first of equal ones.
+
+    Over steps it is inf where that is the last one, since it may go on falling. For the step 0, as in `Crossing`, half
+    of the next stands.
+    """
 
     value: Value
     over: str = "step"

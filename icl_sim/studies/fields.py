@@ -98,7 +98,7 @@ def _typed(setting: Any, name: str, value: Any, path: str) -> Any:
         return _SPELLING[value]
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and float in admitted:
-        return float(value) if abs(value) <= _LARGEST else value
+        return _as_float(value)
     if number and int in admitted and value == value // 1:  # 1e4 steps
         return int(value)
     if number and bool in admitted and value in (0, 1):
@@ -116,9 +116,21 @@ def _items_typed(setting: Any, name: str, value: tuple, path: str) -> tuple:
         if numbers and all(item == item // 1 for item in value):
             return tuple(map(int, value))
         raise ValueError(f"{path}.{name} is {value!r}; it must be a tuple of whole numbers.")
-    if float in items and not numbers:
-        raise ValueError(f"{path}.{name} is {value!r}; it must be a tuple of numbers.")
-    return tuple(_SPELLING.get(item, item) for item in value) if items == {str} else value
+    if float in items:
+        value = tuple(_SPELT.get(item, item) if isinstance(item, str) else item for item in value)
+        if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
+            raise ValueError(f"{path}.{name} is {value!r}; it must be a tuple of numbers.")
+        return tuple(map(_as_float, value))
+    if items == {str}:
+        value = tuple(_SPELLING[item] if item is None or isinstance(item, bool) else item for item in value)
+        if not all(isinstance(item, str) for item in value):
+            raise ValueError(f"{path}.{name} is {value!r}; it must be a tuple of words.")
+    return value
+
+
+def _as_float(number: Any) -> Any:
+    """The number, left as it is where it is too large, for the message that will name it."""
+    return float(number) if abs(number) <= _LARGEST else number
 
 
 def _check_held(kind: type, name: str, number: float, path: str) -> None:

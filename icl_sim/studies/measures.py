@@ -109,6 +109,8 @@ def read(measure: Measure, rows: pd.DataFrame, evaluations: pd.DataFrame, settin
         case LowestAt(value, over):
             grid, steps = _grid(value, along(over), settings, over)
             points = _numbers(grid, over)
+            if over == STEP:
+                points = np.append(_positive(points)[:-1], math.inf)
             lowest_at = grid.apply(lambda row: math.nan if row.isna().any() else points[row.argmin()], axis=1)
             return Reading(lowest_at, steps, f"over {count(grid.shape[1], 'point')}")
         case Lowest(value, others):
@@ -171,8 +173,13 @@ def _crossings(upper: pd.DataFrame, lower: pd.DataFrame | float, over: str, summ
         gap, points = gap.loc[:, points > 0], points[points > 0]
     if np.sum(points > 0) < 2:
         raise Unanswerable(f"the table has {over} at one point only, a crossing needs two")
-    x = np.where(points > 0, points, points[points > 0][0] / 2)  # 0 has no logarithm; half of the next stands for it
+    x = _positive(points)
     return gap.apply(lambda row: curves.crossing(x, row.to_numpy(float)), axis=1)
+
+
+def _positive(points: np.ndarray) -> np.ndarray:
+    """The points with half of the next for 0, which has no logarithm."""
+    return np.where(points > 0, points, points[points > 0][:1].sum() / 2)
 
 
 def _grid(

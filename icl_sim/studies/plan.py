@@ -59,7 +59,9 @@ class Plan:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is possible and yet hardly meant, such as a warm-up longer than training; shortened runs may have it."""
-        return tuple(dict.fromkeys(f"Note: {doubt}" for entry in self.entries for doubt in entry.member.doubts()))
+        trained = {id for steps, group in zip(self.steps, self.groups, strict=True) if steps for id in group.ids}
+        doubts = (doubt for entry in self.entries if entry.id in trained for doubt in entry.member.doubts())
+        return tuple(dict.fromkeys(f"Note: {doubt}" for doubt in doubts))
 
     def describe(self) -> str:
         """The plan in a few lines: the size of the whole, then every group, and what is doubtful."""

@@ -62,8 +62,10 @@ def _played(member: Member, shared: Any) -> tuple[Mapping[str, Any], Mapping[str
         for what, comparison in member.comparisons.items():
             if name in (comparison.references or member.references):
                 played[f"{what} {name}"] = comparison.compare(me, other, batch)
-    trained = member.task.prepare(shared).sample(stream(0, "train", 0), member.training.batch_size)
-    return {"parameters": state, "training": trained, "evaluation": batch}, played
+    held = {"parameters": state, "evaluation": batch}
+    if member.predictor.phases and jax.tree.leaves(state.parts):
+        held["training"] = member.task.prepare(shared).sample(stream(0, "train", 0), member.training.batch_size)
+    return held, played
 
 
 def _check_fits(held: Mapping[str, Any], members: int) -> None:
@@ -72,7 +74,7 @@ def _check_fits(held: Mapping[str, Any], members: int) -> None:
     def size(tree: Any) -> int:
         return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
-    needed = members * size(held["parameters"]) + max(size(held["training"]), size(held["evaluation"]))
+    needed = members * size(held["parameters"]) + max(size(held.get("training")), size(held["evaluation"]))
     if needed <= (memory := devices.memory()):
         return
     path, leaf = max(jax.tree_util.tree_leaves_with_path(held), key=lambda found: size(found[1]))

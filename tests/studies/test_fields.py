@@ -121,3 +121,11 @@ def test_normalizing_reaches_nested_settings_and_changes_nothing_else():
     assert normal == task and type(normal.p_high) is type(normal.inputs.noise) is float
     with pytest.raises(ValueError, match=r"task\.inputs\.dim is 'x'"):
         fields.normalized(ClassMixture(inputs=Prototypes(dim="x")), "task")
+
+
+def test_tuples_of_words_take_no_numbers():
+    task = Regression()
+    assert fields.coerced(task, "shifts", (True, "x_scale:2"), "task") == ("true", "x_scale:2")
+    for wrong in ((1,), (0.0,), (["x"],)):
+        with pytest.raises(ValueError, match="task.shifts is .* must be a tuple of words"):
+            fields.coerced(task, "shifts", wrong, "task")

@@ -237,7 +237,7 @@ def of_metric(metric, **where):
 def test_lowest_at_is_the_step_of_each_seed():
     rows = table(of((9, 3, 1, 2, 4), (9, 8, 7, 6, 5), (2, 2, 2, 2, 2), (9, 1, NAN, 2, 3)))
     values, found = read(LowestAt(A), rows)
-    assert values == pytest.approx([4, 64, 0, NAN], nan_ok=True) and found.steps == 64
+    assert values == pytest.approx([4, INF, 0.5, NAN], nan_ok=True) and found.steps == 64
 
 
 def test_lowest_at_over_a_swept_name_is_of_selected_checkpoints():

@@ -17,7 +17,7 @@ class Averaging(Predictor):
     """w = Sigma^{-1} X^T y / k, least squares that knows the covariance of inputs (Garg et al. 2022, section 3).
 
     Attributes:
-      covariance: Sigma: a number that multiplies I, its diagonal `[d]`, or, in code, all of it `[d, d]`.
+      covariance: Sigma: a number that multiplies I, its diagonal `[d]`, or, outside of a study, all of it `[d, d]`.
     """
 
     covariance: Leaf | tuple[Leaf, ...] = 1.0
@@ -42,7 +42,7 @@ class Preconditioned(Predictor):
     Theorem 1; Zhang et al. 2023). For Lam = s I it is one step of `GradientDescent` at its best rate.
 
     Attributes:
-      covariance: Lam: a number that multiplies I, its diagonal `[d]`, or, in code, all of it `[d, d]`.
+      covariance: Lam: a number that multiplies I, its diagonal `[d]`, or, outside of a study, all of it `[d, d]`.
       noise: sigma, where tau = 1; None takes sigma / tau from the latents "noise" (sigma) and "w_scale" (tau).
       kurtosis: E[x^4] / E[x^2]^2 of a coordinate: 3 for normal, 9/5 for uniform inputs. Other than 3 it is right for
         independent coordinates, a diagonal Lam.
