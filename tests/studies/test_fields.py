@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from icl_sim.studies import fields
-from icl_sim.tasks import ClassMixture, Glyphs, Prototypes
+from icl_sim.tasks import ClassMixture, Glyphs, Prototypes, Regression
 from icl_sim.types import Array, Leaf, Task, setting, static, unbounded
 
 
