@@ -12,6 +12,12 @@ def answered(outputs: Outputs, batch: Batch) -> int:
     """P: of how many slots, the last ones, answers count. Where the batch has no `weights` it is the query alone."""
     if batch.num_classes and batch.weights is not None and outputs.values.ndim == 2:
         raise ValueError("The task asks every slot, and the predictor answers with the class of the query alone.")
+    (B, S), shape = batch.targets.shape, outputs.values.shape
+    if not batch.num_classes and not (len(shape) == 2 and shape[0] == B and 1 <= shape[1] <= S):
+        raise ValueError(
+            f"The predictor answers with an array of shape {list(shape)}; regression wants [{B}, P], P at most {S}: an "
+            "answer for each of the last P slots."
+        )
     per_slot = batch.weights is not None
     return outputs.values.shape[1] if per_slot else 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import textwrap
@@ -196,6 +197,8 @@ def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
     together = spec.lines == QUANTITY
     shown: Sequence[Quantity | None] = [None] if together else spec.quantities  # None: all of them
     panels = [[(q, value) for value in values] for q in shown]
+    if spec.limits and rows["value"].median() > spec.limits[1]:  # they would hide what is to be seen
+        spec = dataclasses.replace(spec, limits=())
     mixed = spec.columns is None and len(shown) > 1
     if mixed:  # a square of panels rather than a tower
         flat = [row[0] for row in panels]

@@ -103,8 +103,14 @@ def _typed(setting: Any, name: str, value: Any, path: str) -> Any:
         return int(value)
     if number and bool in admitted and value in (0, 1):
         return bool(value)
-    words = " or ".join(sorted(_WORDS[kind] if kind in _WORDS else kind.__name__ for kind in admitted))
+    words = " or ".join(sorted(_WORDS[kind] if kind in _WORDS else _named(kind) for kind in admitted))
     raise ValueError(f"{path}.{name} is {value!r}; it must be {words}.")
+
+
+def _named(kind: type) -> str:
+    """Its name; of what others may extend, where to have it from."""
+    extended = kind.__subclasses__() and kind.__module__.startswith("icl_sim")
+    return f"one that extends {kind.__module__}.{kind.__name__}" if extended else kind.__name__
 
 
 def _items_typed(setting: Any, name: str, value: tuple, path: str) -> tuple:

@@ -219,6 +219,7 @@ PRESETS: Mapping[str, tuple[Spec, ...]] = {
             quantities=(Quantity("spd_*", "default", "*"),),
             x=POSITION,
             lines=QUANTITY,
+            log_y=True,
         ),
         Lines(
             name="distances_steps",
@@ -250,11 +251,11 @@ MEANINGS = {  # what a reader of a report must know
     "context, so that nobody can know. Common classes share p_high, rare ones the rest; N is the number of distinct "
     "training sequences.",
     "regression": "Normalized error: squared error of predictions divided by the task's scale (the dimension, for "
-    "linear functions), so that 1 is the error of always answering 0; after k examples, or as a mean over all k that "
-    "are asked. Clean error: the same against targets without noise. SPD to a reference: squared difference of the "
-    "predictions of both on the same sequences, divided by the scale; ILWD: of the weights that their predictions "
-    "imply. σ is the standard deviation of the noise of targets, d the dimension, M the number of distinct functions "
-    "of pretraining.",
+    "linear functions), so that 1 is the error of always answering 0 where inputs are N(0, I); after k examples, or "
+    "as a mean over all k that are asked. Clean error: the same against targets without noise. SPD to a reference: "
+    "squared difference of the predictions of both on the same sequences, divided by the scale; ILWD: of the weights "
+    "that their predictions imply. σ is the standard deviation of the noise of targets, d the dimension, M the number "
+    "of distinct functions of pretraining.",
 }
 DEFAULT: tuple[Spec, ...] = (
     Lines(name="results", title="Results"),

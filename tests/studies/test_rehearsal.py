@@ -2,6 +2,7 @@
 
 import re
 
+import jax.numpy as jnp
 import pytest
 
 import icl_sim as icl
@@ -21,9 +22,18 @@ from icl_sim.studies.plan import plan
 from icl_sim.studies.rehearsal import rehearse
 from icl_sim.tasks import ClassMixture, Regression
 from icl_sim.tasks.regression import Linear, LinearClassification, Quadratic
+from icl_sim.types import Outputs, Predictor, setting
 
 TASK = Regression(dim=2, context_length=3)
 FEW = icl.Evaluation(sequences=4, batch_size=4)
+
+
+@setting
+class Median(Predictor):
+    """Forgets that every slot is asked."""
+
+    def apply(self, params, batch, *, record=False):
+        return Outputs(values=jnp.median(batch.targets[:, :-1], axis=1))
 
 
 def _study(predictor, task=TASK, **kwargs):
@@ -55,6 +65,7 @@ def _study(predictor, task=TASK, **kwargs):
             "a prompt has 3 exemplars",
         ),
         (_study(LinearAttention(), references={"h": KernelCopy()}), "h copies labels"),
+        (_study(Median()), "answers with an array of shape [4]; regression wants [4, P], P at most 4: an answer for"),
         (
             _study(LeastSquares(), Regression(dim=10**9, context_length=3)),
             "The largest array is evaluation.inputs of shape [4, 4, 1000000000].",
