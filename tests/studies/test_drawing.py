@@ -239,7 +239,8 @@ def test_shares_and_preferences_are_shown_on_their_whole_range(low, high, limits
 
 def test_limits_that_would_hide_most_of_a_figure_are_left_out():
     for high, kept in ((1.0, True), (5.0, False)):
-        (axes,) = panels(drawn(lines(columns=None, limits=(0.0, 1.25)), table(lambda *at, high=high: high, ks=(0,)))).values()
+        rows = table(lambda *at, high=high: high, ks=(0,))
+        (axes,) = panels(drawn(lines(columns=None, limits=(0.0, 1.25)), rows)).values()
         assert (axes.get_ylim()[1] == 1.25) == kept
 
 
