@@ -123,6 +123,8 @@ def _table(rows: pd.DataFrame, across: str, quantities: Sequence[Quantity], publ
         if mine.empty:
             continue
         cells = [curves.summarize(mine[mine[across] == column]["value"].to_numpy()) for column in columns]
+        if not any(cell.seeds for cell in cells) and rows["value"].notna().any():
+            continue  # nothing diverged: the measure does not apply
         name = quantity.metric if quantity.eval_set == "summary" else f"{quantity.metric}, {quantity.eval_set}"
         lines.append([name, *(_cell(cell) for cell in cells)])
         lines += _published_line(quantity, across, columns, published)
