@@ -14,54 +14,34 @@ import dataclasses
 import math
 
 import icl_sim as icl
-from configs.regression import common
-from configs.regression.common import REFERENCE, Scale, fast, value
+from configs.regression import common, function_classes
+from configs.regression.common import Scale, value
 from configs.words import words
 from icl_sim.predictors import DiscreteMMSE, LeastSquares
-from icl_sim.predictors.networks import published
 from icl_sim.studies.claims import Crossing, Ratio, above, below, near
 from icl_sim.studies.figures import Lines, Mark, Quantity
 from icl_sim.tasks import Regression
 from icl_sim.tasks.regression import Curriculum, Linear
 
 WEIGHTS, PROMPTS = "task.function.pool", "task.prompts"
-SCALES = {
-    "paper": Scale(
-        dim=20,
-        pairs=41,
-        network=published.garg(),
-        training=icl.Training(steps=500_000, batch_size=64, learning_rate=1e-4),
-        seeds=3,
-        more={
-            "curriculum": Curriculum(),
-            "weights": (10.0**2, 10.0**3, 10.0**4, math.inf),
-            "prompts": (10.0**4, 10.0**5, 10.0**6, math.inf),
-        },
-    ),
-    "reference": Scale(
-        dim=5,
-        pairs=11,
-        network=REFERENCE,
-        training=fast(10_000),
-        seeds=2,
-        more={
-            "curriculum": Curriculum(dims=2, pairs=5, every=100),
-            "weights": (10.0, 10.0**2, 10.0**3, math.inf),
-            "prompts": (10.0**3, 10.0**4, 10.0**5, math.inf),
-        },
-    ),
-    "quick": Scale(
-        dim=5,
-        pairs=11,
-        network=REFERENCE,
-        training=fast(2_000),
-        more={
-            "curriculum": Curriculum(dims=2, pairs=5, every=20),
-            "weights": (10.0, 10.0**3, math.inf),
-            "prompts": (10.0**3, 10.0**5, math.inf),
-        },
-    ),
+MORE = {
+    "paper": {
+        "curriculum": Curriculum(),
+        "weights": (10.0**2, 10.0**3, 10.0**4, math.inf),
+        "prompts": (10.0**4, 10.0**5, 10.0**6, math.inf),
+    },
+    "reference": {
+        "curriculum": Curriculum(dims=2, pairs=5, every=100),
+        "weights": (10.0, 10.0**2, 10.0**3, math.inf),
+        "prompts": (10.0**3, 10.0**4, 10.0**5, math.inf),
+    },
+    "quick": {
+        "curriculum": Curriculum(dims=2, pairs=5, every=20),
+        "weights": (10.0, 10.0**3, math.inf),
+        "prompts": (10.0**3, 10.0**5, math.inf),
+    },
 }
+SCALES = {name: dataclasses.replace(scale, more=MORE[name]) for name, scale in function_classes.SCALES.items()}
 PARTS = ("curriculum", "weights", "prompts")
 claim = common.claims_of("Garg et al. 2022", min_steps=8_000)
 
