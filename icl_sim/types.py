@@ -49,7 +49,25 @@ def setting(cls: type[_T]) -> type[_T]:
 
     Do not validate in `__post_init__`: jax rebuilds settings around tracers. Validate in `check`.
     """
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
+    made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    fields = dataclasses.fields(made)
+    leaves = [field.name for field in fields if not field.metadata.get("static")]
+    structure = [field.name for field in fields if field.metadata.get("static")]
+
+    def parts(whole: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        return [getattr(whole, name) for name in leaves], tuple(getattr(whole, name) for name in structure)
+
+    def named_parts(whole: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        values, rest = parts(whole)
+        return [(jax.tree_util.GetAttrKey(n), value) for n, value in zip(leaves, values, strict=True)], rest
+
+    def whole(rest: tuple[Any, ...], values: Any) -> Any:
+        return made(**dict(zip(leaves, values, strict=True)), **dict(zip(structure, rest, strict=True)))
+
+    # Not `register_dataclass`: up to jax 0.10.2 at least it takes two classes of the same fields for one structure, and
+    # once in a hundred times, where their hashes meet in a cache, one of them runs what was compiled for the other.
+    jax.tree_util.register_pytree_with_keys(made, named_parts, whole, parts)
+    return made
 
 
 @setting
