@@ -104,7 +104,9 @@ class Program:
 def state_shapes(group: Group) -> State:
     """Shapes and dtypes of the state of a group's members, `[M, ...]`."""
     shared = group.members.task.load()
-    return jax.eval_shape(jax.vmap(lambda member: initial_state(member, shared)), group.members)
+    first = jax.tree.map(lambda column: column[0], group.members)
+    one = jax.eval_shape(lambda member: initial_state(member, shared), first)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(group), *leaf.shape), leaf.dtype), one)
 
 
 def is_trainable(group: Group) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 from flax import nnx, traverse_util
 
 from icl_sim.types import Key, Params
@@ -31,6 +32,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
     graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
     paths = {tuple(map(str, path)): path for path in traverse_util.flatten_dict(nnx.to_pure_dict(abstract))}
 
+    @jax.jit  # traced once a network, which takes NNX some time
     def init(key: Key) -> Params:
         state = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)))))
         return traverse_util.unflatten_dict({name: state[path] for name, path in paths.items()})
