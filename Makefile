@@ -51,7 +51,7 @@ clean:  ## Remove the environment and all caches; results in out/ stay.
 $(READY): requirements.lock pyproject.toml | $(PY)
 	@echo 'Setting up the environment in $(VENV) (about a minute, longer where downloads are slow) ...'
 	@if sed -nE '/^uv==/,/[^\\]$$/p' requirements.lock | $(PIP) --require-hashes --requirement /dev/stdin; then \
-	  $(PY) -m uv pip sync --quiet --python $(PY) --require-hashes requirements.lock && \
+	  $(PY) -m uv pip sync --quiet --python $(PY) --require-hashes --compile-bytecode requirements.lock && \
 	  $(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .; \
 	else \
 	  echo 'uv cannot be had here; pip does the same, more slowly.'; \
