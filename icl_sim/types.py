@@ -173,6 +173,11 @@ class Task:
         """Named variations to evaluate on; those of one structure (static fields) share a compiled loop."""
         return {"default": self}
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of metrics (`icl_sim.metrics.OF_LABELS`) to take besides those of every task of classes."""
+        return ()
+
     def conflicts(self) -> tuple[str, ...]:
         """The evaluation sets on which context and memory give different answers; the classes must be latents."""
         return ()

@@ -111,7 +111,7 @@ def _measure(asked: _Asked, task: Task, key: Array, size: int) -> tuple[dict[str
     lost_B1 = ~jnp.all(jnp.isfinite(outputs.values.reshape(size, -1)), axis=-1, keepdims=True)
     errors = {
         name: (jnp.where(lost_B1, jnp.nan, error_BP), weight_BP)
-        for name, (error_BP, weight_BP) in _weighted(_standard(outputs, batch), batch).items()
+        for name, (error_BP, weight_BP) in _weighted(_standard(task, outputs, batch), batch).items()
     }
     told = {
         name: (jnp.where(missing_BP, 0.0, value_BP), jnp.where(missing_BP, 0.0, weight_BP))
@@ -126,12 +126,13 @@ def _measure(asked: _Asked, task: Task, key: Array, size: int) -> tuple[dict[str
     return sums, {name: errors[name] for name in resampled if name in errors}
 
 
-def _standard(outputs: Outputs, batch: Batch) -> dict[str, Array]:
-    """The metrics of the kind of batch, and those for which it has the latents."""
+def _standard(task: Task, outputs: Outputs, batch: Batch) -> dict[str, Array]:
+    """The metrics of the kind of batch, those for which it has the latents, and those that the task asks for."""
     standard = metrics.CLASSIFICATION if batch.num_classes else metrics.REGRESSION
     values = {name: metric(outputs, batch) for name, metric in standard.items()}
     if batch.num_classes and "classes" in batch.latents:
         values |= {"context": metrics.context(outputs, batch), "memory": metrics.memory(outputs, batch)}
+    values |= {name: metrics.OF_LABELS[name](outputs, batch) for name in task.measured}
     if not batch.num_classes and "clean" in batch.latents:
         values["clean_error"] = metrics.clean_error(outputs, batch)
     return values

@@ -15,6 +15,15 @@ from icl_sim.metrics.barrier import barrier
 from icl_sim.metrics.bootstrap import bootstrap
 from icl_sim.metrics.distance import Distance
 from icl_sim.metrics.implied_weights import ImpliedWeights
+from icl_sim.metrics.in_context import (
+    chance_error,
+    class_error,
+    context_probability,
+    from_context,
+    restricted_chance_error,
+    restricted_error,
+    support,
+)
 from icl_sim.metrics.linear_maps import CopySensitivity, Interpolation, Rollout
 from icl_sim.metrics.linear_probe import linear_probe
 from icl_sim.metrics.preference import context, memory, preference
@@ -22,6 +31,15 @@ from icl_sim.metrics.sensitivity import GradientAlignment, Sensitivity
 from icl_sim.types import Comparison
 
 CLASSIFICATION = {"error": error, "cross_entropy": cross_entropy}
+OF_LABELS = {  # what a task of classes can ask for besides
+    "restricted_error": restricted_error,
+    "chance_error": chance_error,
+    "restricted_chance_error": restricted_chance_error,
+    "from_context": from_context,
+    "context_probability": context_probability,
+    "class_error": class_error,
+    "support": support,
+}
 REGRESSION = {"squared_error": loss, "normalized_error": normalized_error}
 RESAMPLED = ("normalized_error", "clean_error")  # what a bootstrap over sequences gives bands
 COMPARISONS: dict[str, type[Comparison]] = {
@@ -37,6 +55,7 @@ COMPARISONS: dict[str, type[Comparison]] = {
 __all__ = [
     "CLASSIFICATION",
     "COMPARISONS",
+    "OF_LABELS",
     "REGRESSION",
     "RESAMPLED",
     "CopySensitivity",
@@ -49,16 +68,23 @@ __all__ = [
     "answered",
     "barrier",
     "bootstrap",
+    "chance_error",
+    "class_error",
     "clean_error",
     "context",
+    "context_probability",
     "cross_entropy",
     "error",
+    "from_context",
     "linear_probe",
     "log_loss",
     "loss",
     "memory",
     "normalized_error",
     "preference",
+    "restricted_chance_error",
+    "restricted_error",
     "slot_weights",
     "squared_error",
+    "support",
 ]

@@ -30,6 +30,7 @@ PREDICTORS = {**predictors.PREDICTORS, **theory.PREDICTORS}
 REGISTRIES: tuple[Mapping[str, type], ...] = (
     TASKS,
     tasks.INPUTS,
+    tasks.SEQUENCE_INPUTS,
     tasks.REGRESSION_PARTS,
     kernels.KERNELS,
     PREDICTORS,

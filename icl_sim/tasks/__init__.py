@@ -6,16 +6,22 @@ from icl_sim.tasks.omniglot import Omniglot
 from icl_sim.tasks.prototypes import Prototypes
 from icl_sim.tasks.regression import PARTS as REGRESSION_PARTS
 from icl_sim.tasks.regression import Regression
+from icl_sim.tasks.sequences import INPUTS as SEQUENCE_INPUTS
+from icl_sim.tasks.sequences import BurstySequences, Clusters, Features
 from icl_sim.tasks.symbols import Symbols
 
-TASKS = {"class_mixture": ClassMixture, "regression": Regression}
+TASKS = {"class_mixture": ClassMixture, "regression": Regression, "bursty": BurstySequences}
 INPUTS = {"prototypes": Prototypes, "symbols": Symbols, "glyphs": Glyphs, "omniglot": Omniglot}
 
 __all__ = [
     "INPUTS",
     "REGRESSION_PARTS",
+    "SEQUENCE_INPUTS",
     "TASKS",
+    "BurstySequences",
     "ClassMixture",
+    "Clusters",
+    "Features",
     "Glyphs",
     "Omniglot",
     "Prototypes",

@@ -28,7 +28,9 @@ class Drawings:
       size: height and width in pixels.
       drawings: numbers (0 to 19) of the drawings of each character to train on; each item shows a random one.
       held_out_drawings: numbers of the drawings that only evaluation sees.
-      table: `[C, drawings + held-out drawings, size, size]`, bound by `prepare`.
+      orientations: 8 makes a class of each of the 4 quarter turns of a character and of their mirror images, the
+        classes 8 i to 8 i + 7 being of character i; 1 leaves them as they are.
+      table: `[characters, drawings + held-out drawings, size, size]`, bound by `prepare`.
     """
 
     noise: Leaf = 0.1
@@ -36,12 +38,27 @@ class Drawings:
     size: int = static(28)
     drawings: tuple[int, ...] = static((0,))
     held_out_drawings: tuple[int, ...] = static((NUM_DRAWERS - 1,))
+    orientations: int = static(1)
     table: Any = None
 
     @property
-    def max_classes(self) -> int | None:
-        """How many classes exist; None: as many as are asked for."""
+    def max_characters(self) -> int | None:
+        """How many characters exist; None: as many as are asked for."""
         return None
+
+    @property
+    def exemplars(self) -> int:
+        """How many drawings of each class training shows."""
+        return len(self.drawings)
+
+    @property
+    def has_new(self) -> bool:
+        """Whether there are classes beyond those asked for."""
+        return False
+
+    def characters_of(self, num_classes: int) -> int:
+        """How many characters so many classes are made of."""
+        return -(-num_classes // self.orientations)
 
     def check(self, num_classes: int) -> None:
         """Raises ValueError, in a sentence that names the value and what is allowed."""
@@ -53,8 +70,11 @@ class Drawings:
 
     def check_structure(self, num_classes: int) -> None:
         """The part of `check` that `load` needs: it reads no leaf, so it works on traced and on stacked settings."""
-        if self.max_classes is not None and num_classes > self.max_classes:
-            raise ValueError(f"The task has {num_classes} classes; {type(self).__name__} has {self.max_classes}.")
+        if self.orientations not in (1, len(ORIENTATIONS)):
+            raise ValueError(f"task.inputs.orientations is {self.orientations}; it must be 1 or {len(ORIENTATIONS)}.")
+        if self.max_characters is not None and self.characters_of(num_classes) > self.max_characters:
+            most = self.max_characters * self.orientations
+            raise ValueError(f"The task has {num_classes} classes; {type(self).__name__} has {most}.")
         for field in ("drawings", "held_out_drawings"):
             numbers = getattr(self, field)
             if not (isinstance(numbers, tuple) and numbers and set(numbers) <= set(range(NUM_DRAWERS))):
@@ -69,7 +89,7 @@ class Drawings:
             )
 
     def load(self, num_classes: int) -> np.ndarray:
-        """Images of the first classes, `[C, drawings + held-out drawings, size, size]`, bool or uint8."""
+        """Images of so many classes' characters, `[characters, drawings + held-out drawings, size, size]`."""
         raise NotImplementedError(f"{type(self).__name__} must define load(num_classes) -> array of images.")
 
     def prepare(self, key: Key, num_classes: int, shared: Any = None) -> Self:
@@ -79,18 +99,51 @@ class Drawings:
         return dataclasses.replace(self, table=table)
 
     def render(self, keys_B: Key, classes_BS: Array) -> Array:
-        """Inputs `[B, S, size, size, 1]`; a row is a function of its own key and classes alone."""
-        if self.table is None:
-            raise ValueError(f"{type(self).__name__} has no images yet; call prepare(key, num_classes) first.")
-        table_CNHW = jnp.asarray(self.table)  # N drawings of each class
-        white = 1.0 if table_CNHW.dtype == jnp.bool_ else 255.0
+        """Inputs `[B, S, size, size, 1]`, a random drawing in every slot; a row is a function of its own key and
+        classes alone."""
         first = jnp.where(self.held_out, len(self.drawings), 0)
         count = jnp.where(self.held_out, len(self.held_out_drawings), len(self.drawings))
 
         def row(key: Key, classes_S: Array) -> Array:
             drawing_key, noise_key = jax.random.split(key)
             drawing_S = first + jax.random.randint(drawing_key, classes_S.shape, 0, count)
-            image_SHW = table_CNHW[classes_S, drawing_S].astype(jnp.float32) / white
-            return (image_SHW + self.noise * jax.random.normal(noise_key, image_SHW.shape))[..., None]
+            return self._shown(noise_key, classes_S, drawing_S)
 
         return jax.vmap(row)(keys_B, classes_BS)
+
+    def render_exemplars(self, keys_B: Key, classes_BS: Array, exemplars_BS: Array) -> Array:
+        """Inputs `[B, S, size, size, 1]`, of each class the given one of the `drawings`, counted from 0."""
+        return jax.vmap(self._shown)(keys_B, classes_BS, exemplars_BS)
+
+    def _shown(self, noise_key: Key, classes_S: Array, drawing_S: Array) -> Array:
+        if self.table is None:
+            raise ValueError(f"{type(self).__name__} has no images yet; call prepare(key, num_classes) first.")
+        table_CNHW = jnp.asarray(self.table)  # N drawings of each character
+        white = 1.0 if table_CNHW.dtype == jnp.bool_ else 255.0
+        image_SHW = table_CNHW[classes_S // self.orientations, drawing_S]
+        if self.orientations > 1:
+            image_SHW = jax.vmap(turned)(image_SHW, classes_S % self.orientations)
+        image_SHW = image_SHW.astype(jnp.float32) / white
+        return (image_SHW + self.noise * jax.random.normal(noise_key, image_SHW.shape))[..., None]
+
+
+# Of a square image: whether it is mirrored left to right, top to bottom, and then in its main diagonal. In this order
+# number n < 4 is a rotation by n quarter turns counter-clockwise, and n + 4 the mirror image of that, left to right.
+ORIENTATIONS = (
+    (False, False, False),
+    (True, False, True),
+    (True, True, False),
+    (False, True, True),
+    (True, False, False),
+    (True, True, True),
+    (False, True, False),
+    (False, False, True),
+)
+
+
+def turned(image_HW: Array, orientation: Array) -> Array:
+    """A square image in one of the eight `ORIENTATIONS`."""
+    left_right, top_bottom, diagonal = jnp.asarray(ORIENTATIONS)[orientation]
+    image_HW = jnp.where(left_right, image_HW[:, ::-1], image_HW)
+    image_HW = jnp.where(top_bottom, image_HW[::-1], image_HW)
+    return jnp.where(diagonal, image_HW.T, image_HW)

@@ -42,7 +42,8 @@ class Glyphs(Drawings):
 
     def load(self, num_classes: int) -> np.ndarray:
         self.check_structure(num_classes)
-        return _draw(num_classes, self.size, self.drawings + self.held_out_drawings, self.glyph_seed)
+        drawings = self.drawings + self.held_out_drawings
+        return _draw(self.characters_of(num_classes), self.size, drawings, self.glyph_seed)
 
 
 @functools.lru_cache(maxsize=2)

@@ -128,26 +128,34 @@ class Omniglot(Drawings):
     Attributes:
       dir: folder with `images_background` and `images_evaluation`, each as the published .zip or as .npz.
       size: 105 as published; smaller images are exact area averages, made once when they are loaded.
+      order_seed: of a random order of all characters, from 0 on; -1 leaves them in alphabetical order.
     """
 
     dir: str = static("")
     size: int = static(PAPER_SIZE)
+    order_seed: int = static(-1)
 
     @property
-    def max_classes(self) -> int:
+    def max_characters(self) -> int:
         return sum(split.num_classes for split in SPLITS)
 
     def check_structure(self, num_classes: int) -> None:
         super().check_structure(num_classes)
         if not 1 <= self.size <= PAPER_SIZE:
             raise ValueError(f"task.inputs.size is {self.size}; Omniglot has 1 to {PAPER_SIZE} pixels.")
+        if not -1 <= self.order_seed < 2**32:
+            raise ValueError(f"task.inputs.order_seed is {self.order_seed}; it must be from 0 to 2^32 - 1, or -1.")
         for split in SPLITS:
             find(self.dir, split)
 
     def load(self, num_classes: int) -> np.ndarray:
         self.check_structure(num_classes)
         folder = str(Path(self.dir).expanduser().absolute())
-        return _load(folder, self.size, self.drawings + self.held_out_drawings)[:num_classes]
+        table_CNHW = _load(folder, self.size, self.drawings + self.held_out_drawings)
+        count = self.characters_of(num_classes)
+        if self.order_seed < 0:
+            return table_CNHW[:count]
+        return table_CNHW[np.random.default_rng(self.order_seed).permutation(len(table_CNHW))[:count]]
 
 
 @functools.lru_cache(maxsize=2)

@@ -27,7 +27,16 @@ from icl_sim.studies.claims import Claim, Value, below
 from icl_sim.studies.figures import Lines
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import chain, product
-from icl_sim.tasks import INPUTS, REGRESSION_PARTS, ClassMixture, Glyphs, Omniglot, Regression
+from icl_sim.tasks import (
+    INPUTS,
+    REGRESSION_PARTS,
+    SEQUENCE_INPUTS,
+    BurstySequences,
+    ClassMixture,
+    Glyphs,
+    Omniglot,
+    Regression,
+)
 from icl_sim.tasks.regression import Curriculum, Function, Law, Shift
 from icl_sim.types import Leaf, Predictor, setting, static
 
@@ -80,6 +89,13 @@ def test_every_predictor_survives(kind, through):
 @pytest.mark.parametrize("inputs", INPUTS.values(), ids=INPUTS)
 def test_every_kind_of_inputs_survives(inputs, through):
     study = Study(task=ClassMixture(inputs=inputs()), predictors={"p": Transformer()})
+    assert through(study) == study
+
+
+@pytest.mark.parametrize("through", [through_json, through_config])
+@pytest.mark.parametrize("inputs", SEQUENCE_INPUTS.values(), ids=SEQUENCE_INPUTS)
+def test_every_kind_of_inputs_of_bursty_sequences_survives(inputs, through):
+    study = Study(task=BurstySequences(inputs=inputs(), bursts=(4, 2, 1)), predictors={"p": Transformer()})
     assert through(study) == study
 
 

@@ -68,7 +68,7 @@ def test_both_formats_give_the_classes_in_alphabetical_order(small):
     inputs = Omniglot(dir=str(small), drawings=(5, 0), held_out_drawings=(19,))
     background, evaluation = images_of(BACKGROUND_OF_3), images_of(EVALUATION_OF_1)
     expected = np.concatenate([background[[2, 0, 1]], evaluation])[:, [5, 0, 19]]
-    assert inputs.max_classes == 4
+    assert inputs.max_characters == 4
     images = inputs.load(4)
     assert images.dtype == bool
     np.testing.assert_array_equal(images, expected)

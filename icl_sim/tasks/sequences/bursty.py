@@ -1,0 +1,423 @@
+"""Bursty, long-tailed class sequences: the data of Chan et al. 2022 (arXiv 2205.05055), Singh et al. 2023 to 2025
+(2311.08360, 2404.07129, 2503.05631) and Reddy 2023 (2312.03002), as settings of one sampler.
+
+A sequence is L pairs (item, label) and a query item. With probability `p_bursty` its context has bursts: so many slots
+of one class, so many of another, and the query is of one of them. All else is a matter of how often classes occur
+(`zipf`), what fills the rest (`composition`), what classes are called (`labels`) and which of a class's exemplars stand
+for it (`exemplars`). Everything is drawn in closed form: no rejection, no table over classes in every slot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from icl_sim import draws, names
+from icl_sim.keys import stream
+from icl_sim.tasks.glyphs import Glyphs
+from icl_sim.tasks.omniglot import Omniglot
+from icl_sim.tasks.sequences import composition, exemplars, labels
+from icl_sim.tasks.sequences.clusters import Clusters
+from icl_sim.tasks.sequences.features import Features
+from icl_sim.tasks.sequences.zipf import ClassLaw, distinct_numbers, zipf
+from icl_sim.types import CONTEXT, QUERY, SUPPORT, Array, Batch, Key, Leaf, Task, setting, static
+
+FIXED, PER_SEQUENCE = "fixed", "per_sequence"
+LABELS = (FIXED, PER_SEQUENCE)
+# Which classes a sequence is made of.
+TRAIN, EVEN, RARE, COMMON, HOLDOUT = range(5)
+_MEASURED = (
+    "restricted_error",
+    "chance_error",
+    "restricted_chance_error",
+    "from_context",
+    "context_probability",
+    "support",
+)
+
+
+@setting
+class BurstySequences(Task):
+    """L pairs (item, label) and a query, whose class stands in the context in a burst, or by luck, or not at all.
+
+    Classes 0..K-1 are trained on; the H after them are held out. Latents: "classes" `[B, S]`, those from K + H on are
+    new in their sequence; "bursty" and "novel" `[B]`; "labels_per_class".
+
+    Attributes:
+      p_bursty: probability that the context has bursts; else it is as `otherwise` says.
+      p_novel: probability that a sequence with bursts is of classes that are new in it, under labels of training,
+        all different; inputs must be `Clusters`, and bursts fill the context.
+      zipf_exponent: alpha; training's class c has frequency proportional to (K - c)^-alpha. 0: all alike.
+      bursts: how many slots of the context each burst takes.
+      relabel, pool, held_out_labels: what is done to the labels, which classes there are, whether labels are of the
+        pairs held out. Evaluation sets vary these; a study leaves them as they are.
+      seed: of what classes look like; None means the seed of the study.
+      inputs: what a class looks like.
+      num_classes: K.
+      num_holdout: H.
+      num_common: how many of training's classes, the last, evaluation calls common; 0: there are no rare ones.
+      num_labels: class c is called c mod num_labels; 0: every class by its own name.
+      multiplicity: labels of a class, of which a sequence uses one.
+      context_length: L.
+      ways: whether the classes of bursts are "distinct", "independent" (Chan et al.: they coincide at times) or have
+        "distinct_labels" (Reddy).
+      query: of "any" burst, of the "first", or of a "slot" of bursts.
+      filler: slots in no burst hold "any" class, any "other" than the bursts', or "unique" ones besides them.
+      otherwise: the same without bursts, where "other" and "unique" leave out the query's class.
+      labels: "fixed", or of every burst drawn "per_sequence".
+      relabels: how many labels these are drawn from; 0: as many as bursts.
+      held_out_pairs: how many pairs of these labels only evaluation uses.
+      exemplars: occurrences of a class show "any" of its exemplars, "distinct" ones, or are "matched": one for all.
+    """
+
+    p_bursty: Leaf = 0.9
+    p_novel: Leaf = 0.0
+    zipf_exponent: Leaf = 0.0
+    bursts: tuple[Leaf, ...] = (3, 3)
+    relabel: Leaf = labels.AS_TRAINED
+    pool: Leaf = TRAIN
+    held_out_labels: Leaf = False
+    seed: Leaf | None = None
+    inputs: Clusters | Features | Glyphs | Omniglot = Clusters()
+    law: ClassLaw | None = None
+    num_classes: int = static(1024)
+    num_holdout: int = static(0)
+    num_common: int = static(0)
+    num_labels: int = static(0)
+    multiplicity: int = static(1)
+    context_length: int = static(8)
+    ways: str = static(composition.DISTINCT)
+    query: str = static(composition.ANY_BURST)
+    filler: str = static(composition.ANY)
+    otherwise: str = static(composition.ANY)
+    labels: str = static(FIXED)
+    relabels: int = static(0)
+    held_out_pairs: int = static(0)
+    exemplars: str = static(exemplars.REPEATED)
+
+    @property
+    def all_classes(self) -> int:
+        """K + H."""
+        return self.num_classes + self.num_holdout
+
+    @property
+    def names_of_classes(self) -> int:
+        """Labels before multiplicity."""
+        return self.num_labels or self.all_classes
+
+    @property
+    def outputs(self) -> int:
+        """C: how many labels there are."""
+        return self.names_of_classes * self.multiplicity
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        several = ("class_error",) if self.multiplicity > 1 else ()
+        return (*_MEASURED, *several)
+
+    def load(self):
+        return self.inputs.load(self.all_classes)
+
+    def prepare(self, shared=None) -> BurstySequences:
+        key = stream(0 if self.seed is None else self.seed, "data", 0)
+        first = jnp.stack([jnp.int32(start) for start, _ in self._pools()])[self.pool]
+        end = jnp.stack([jnp.int32(end) for _, end in self._pools()])[self.pool]
+        law = ClassLaw(
+            cumulative=zipf(self.num_classes, self.zipf_exponent),
+            first=first,
+            end=end,
+            even=jnp.asarray(self.pool) != TRAIN,
+        )
+        return self.replace(inputs=self.inputs.prepare(key, self.all_classes, shared), law=law)
+
+    def _pools(self) -> list[tuple[int, int]]:
+        K, rare = self.num_classes, self.num_classes - self.num_common
+        return [(0, K), (0, K), (0, rare), (rare, K), (K, self.all_classes)]
+
+    def sample(self, key: Key, batch_size: int) -> Batch:
+        """B sequences, all new."""
+        if self.law is None:
+            return self.prepare(self.load()).sample(key, batch_size)
+        slots, ways = self.context_length + 1, len(self.bursts)
+        shown = exemplars.needed(self.inputs.exemplars, self.exemplars)
+        sizes = (4, ways, ways, max(ways, 2), slots - 1, slots - 1, slots, slots * shown)
+        key_composition, key_inputs = jax.random.split(key)
+        u_BU = draws.uniform(key_composition, (batch_size, sum(sizes)))
+        ends = [sum(sizes[: n + 1]) for n in range(len(sizes) - 1)]
+        told = jax.vmap(lambda u_U: self._sequence(*jnp.split(u_U, ends)))(u_BU)
+        matches_BS = told["classes"] == told["classes"][:, -1:]
+        kinds_BS = jnp.where(matches_BS, SUPPORT, CONTEXT).astype(jnp.int8)
+        return Batch(
+            inputs=self.inputs.render_exemplars(
+                jax.random.split(key_inputs, batch_size), told["classes"], told["exemplars"]
+            ),
+            targets=told["labels"],
+            kinds=kinds_BS.at[:, -1].set(QUERY),
+            latents={
+                "classes": told["classes"],
+                "bursty": told["bursty"],
+                "novel": told["novel"],
+                "labels_per_class": jnp.asarray(self.multiplicity),
+            },
+            num_classes=self.outputs,
+        )
+
+    def _sequence(
+        self,
+        u_4: Array,
+        u_way_W: Array,
+        u_class_W: Array,
+        u_name_W: Array,
+        u_fill_L: Array,
+        u_place_L: Array,
+        u_label_S: Array,
+        u_exemplar: Array,
+    ) -> Mapping[str, Array]:
+        """Classes, labels and exemplars of the slots of one sequence, `[S]`, and whether it is bursty and novel."""
+        law = self.law
+        assert law is not None
+        u_bursty, u_novel, u_asked, u_shown = u_4
+        bursty = u_bursty < self.p_bursty
+        novel = bursty & (u_novel < self.p_novel)
+        sizes_W = jnp.stack([jnp.asarray(size, jnp.float32) for size in self.bursts])
+        asked = composition.asked_burst(u_asked, sizes_W, self.query)
+
+        old_W = composition.ways(u_way_W, u_class_W, law, self.ways, self.names_of_classes, self.num_classes)
+        way_W = old_W
+        if self.inputs.has_new and len(self.bursts) <= self.names_of_classes:
+            way_W = jnp.where(novel, self.all_classes + distinct_numbers(u_way_W, self.names_of_classes), old_W)
+        filled_L = composition.fill(u_fill_L, law, self.filler, old_W)
+        burst_L = jnp.sum(jnp.arange(self.context_length)[:, None] >= jnp.cumsum(sizes_W)[None], axis=1)
+        in_burst_L = bursty & (burst_L < len(sizes_W))
+        own_L = jnp.minimum(burst_L, len(sizes_W) - 1)
+
+        alone = law.draw(u_asked)
+        plain_L = composition.fill(u_fill_L, law, self.otherwise, alone[None])
+        context_L = jnp.where(in_burst_L, way_W[own_L], jnp.where(bursty, filled_L, plain_L))
+        classes_S = jnp.append(context_L, jnp.where(bursty, way_W[asked], alone))
+
+        burst_S, in_burst_S = jnp.append(own_L, asked), jnp.append(in_burst_L, bursty)
+        labels_S = self._labels(classes_S, burst_S, in_burst_S, way_W, u_label_S, u_name_W, u_shown)
+        order_S = jnp.append(composition.permutation(u_place_L), self.context_length)
+        classes_S, labels_S = classes_S[order_S], labels_S[order_S]
+        u_SE = jnp.reshape(u_exemplar, (self.context_length + 1, -1))
+        return {
+            "classes": classes_S,
+            "labels": labels_S,
+            "exemplars": exemplars.exemplars(u_SE, classes_S, self.inputs.exemplars, self.exemplars),
+            "bursty": bursty,
+            "novel": novel,
+        }
+
+    def _labels(
+        self,
+        classes_S: Array,
+        burst_S: Array,
+        in_burst_S: Array,
+        way_W: Array,
+        u_label_S: Array,
+        u_name_W: Array,
+        u_shown: Array,
+    ) -> Array:
+        """The labels of the slots, before these are put in order, `[S]`."""
+        new = classes_S >= self.all_classes
+        named_S = jnp.where(new, classes_S - self.all_classes, classes_S)
+        fixed_S = labels.fixed(named_S, self.names_of_classes, self.multiplicity, u_label_S)
+        relabel = jnp.asarray(self.relabel)
+        swapped_S = (fixed_S + self.multiplicity) % self.outputs
+        result_S = jnp.where(relabel == labels.SWAPPED, swapped_S, fixed_S)
+        count = self.relabels or len(self.bursts)
+        if count <= self.outputs:
+            name_W = labels.of_sequence(
+                u_name_W[: max(len(self.bursts), 2 if self.held_out_pairs else 1)],
+                count,
+                self.held_out_pairs,
+                self.held_out_labels,
+            )
+            per_sequence = relabel == labels.PER_SEQUENCE
+            if self.labels == PER_SEQUENCE:
+                per_sequence |= relabel == labels.AS_TRAINED
+            result_S = jnp.where(per_sequence & in_burst_S, name_W[burst_S], result_S)
+        if len(self.bursts) == 2:
+            # Each of the two goes by the other's name, which is that of the slot where the other stands.
+            place_W = jnp.argmax(classes_S[None, :] == way_W[::-1][:, None], axis=1)
+            flipped_S = jnp.where(in_burst_S, fixed_S[place_W][burst_S], fixed_S)
+            result_S = jnp.where(relabel == labels.FLIPPED, flipped_S, result_S)
+        slot = jnp.clip(jnp.floor(u_shown * self.context_length).astype(jnp.int32), 0, self.context_length - 1)
+        shown_S = result_S.at[slot].set(result_S[-1])
+        return jnp.where(relabel == labels.SHOWN, shown_S, result_S)
+
+    def evaluation_sets(self) -> Mapping[str, Task]:
+        """What tells in-context from in-weight learning, as far as the task has it:
+
+        "default"  as in training.
+        "icl"      few-shot: bursts of equal size, of classes held out (or new ones under labels of training; or, where
+                   there are neither, of training's), with labels drawn for the sequence.
+        "iwl"      no support: the query's class is not in the context, and the labels are those of training.
+        "iwl_common", "iwl_rare"   the same, of common and of rare classes alone.
+        "iid"      all slots independent, as in training: support by luck.
+        "ciwl"     no support, but one slot, which is another class's, carries the query's label (Singh et al. 2025).
+        "swap"     all labels one further (Reddy 2023).
+        "flip"     the two classes in the context have each other's label (Singh et al. 2025).
+
+        Classes are even, whatever their frequency in training, but in "default" and "iid".
+        """
+        W, L = len(self.bursts), self.context_length
+        base = self.replace(pool=EVEN, p_novel=0.0)
+        even = base.replace(p_bursty=1.0, bursts=tuple(L // W for _ in self.bursts))
+        few_shot = even.replace(relabel=labels.PER_SEQUENCE, held_out_labels=bool(self.held_out_pairs))
+        unsupported = composition.UNIQUE if L < self.num_classes else composition.OTHER
+        alone = base.replace(p_bursty=0.0, otherwise=unsupported, labels=FIXED)
+        sets: dict[str, Task] = {"default": self}
+        if self.num_holdout >= W:
+            sets["icl"] = few_shot.replace(pool=HOLDOUT)
+        elif self.inputs.has_new:
+            sets["icl"] = self.replace(p_bursty=1.0, p_novel=1.0)
+        else:
+            sets["icl"] = few_shot
+        if self.labels == FIXED:
+            sets |= {"iwl": alone, "iid": self.replace(p_bursty=0.0, p_novel=0.0)}
+            if self.num_common:
+                sets |= {"iwl_common": _of(alone, COMMON), "iwl_rare": _of(alone, RARE)}
+            sets["ciwl"] = alone.replace(relabel=labels.SHOWN)
+            sets["swap"] = base.replace(p_bursty=1.0, relabel=labels.SWAPPED)
+            if W == 2:
+                sets["flip"] = even.replace(relabel=labels.FLIPPED)
+        return sets
+
+    def summaries(self) -> Mapping[str, tuple[str, str]]:
+        """In-context, in-weight and context-constrained in-weight learning as errors."""
+        known = self.evaluation_sets()
+        return {f"{name}_error": (name, "error") for name in ("icl", "iwl", "ciwl", "flip", "swap") if name in known}
+
+    def check(self) -> None:
+        if self.seed is not None and (self.seed != int(self.seed) or not 0 <= self.seed < 2**32):
+            raise ValueError(f"task.seed is {self.seed}; it must be a whole number from 0 to 2^32 - 1.")
+        for name, allowed in (
+            ("ways", composition.WAYS),
+            ("query", composition.QUERIES),
+            ("filler", composition.FILLERS),
+            ("otherwise", composition.FILLERS),
+            ("labels", LABELS),
+            ("exemplars", exemplars.POLICIES),
+        ):
+            names.require(f"task.{name}", getattr(self, name), allowed)
+        for name, least in (
+            ("num_classes", 2),
+            ("context_length", 1),
+            ("multiplicity", 1),
+            ("num_holdout", 0),
+            ("num_common", 0),
+            ("num_labels", 0),
+            ("relabels", 0),
+            ("held_out_pairs", 0),
+        ):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"task.{name} is {value}; it must be at least {least}.")
+        for name in ("p_bursty", "p_novel"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"task.{name} is {value}; a probability must be between 0 and 1.")
+        if not 0 <= self.zipf_exponent < math.inf:
+            raise ValueError(f"task.zipf_exponent is {self.zipf_exponent}; it must be finite and at least 0.")
+        for name in ("relabel", "pool", "held_out_labels"):
+            if value := getattr(self, name):
+                raise ValueError(
+                    f"task.{name} is {value}; a study must leave it at 0, since its evaluation sets are what varies it."
+                )
+        self._check_bursts()
+        self._check_labels()
+        self.inputs.check(self.all_classes)
+
+    def _check_bursts(self) -> None:
+        L, W, K = self.context_length, len(self.bursts), self.num_classes
+        if not W or any(size != int(size) or size < 1 for size in self.bursts):
+            raise ValueError(
+                f"task.bursts is {self.bursts}; it must name at least one burst, each a whole number of slots of at "
+                "least 1. For none, set task.p_bursty to 0."
+            )
+        if sum(self.bursts) > L:
+            raise ValueError(
+                f"task.bursts is {self.bursts}, {sum(self.bursts):g} slots in all; the context has {L} "
+                "(task.context_length)."
+            )
+        if W > K:
+            raise ValueError(f"task.bursts is {self.bursts}, of {W} classes; training has {K} (task.num_classes).")
+        if self.num_common >= K:
+            raise ValueError(
+                f"task.num_common is {self.num_common} of {K} classes (task.num_classes); some must be left as rare."
+            )
+        if 0 < self.num_holdout < W:
+            raise ValueError(
+                f"task.num_holdout is {self.num_holdout}, and a sequence has bursts of {W} classes; hold out none or "
+                f"at least {W}."
+            )
+        filled = L - sum(self.bursts)
+        if self.filler == composition.UNIQUE and W + filled > K:
+            raise ValueError(
+                f"task.filler is 'unique', and a sequence has bursts of {W} classes and {filled:g} other slots; "
+                f"training has {K} classes (task.num_classes)."
+            )
+        if self.filler == composition.OTHER and W >= K:
+            raise ValueError(f"task.filler is 'other' than the bursts' {W} classes; training has no other.")
+        if self.otherwise == composition.UNIQUE and L >= K:
+            raise ValueError(
+                f"task.otherwise is 'unique', and a sequence has {L + 1} slots; training has {K} classes "
+                "(task.num_classes)."
+            )
+        if self.p_novel and not self.inputs.has_new:
+            raise ValueError(
+                f"task.p_novel is {self.p_novel}; new classes need inputs of kind clusters, which can make them. Hold "
+                "some out instead (task.num_holdout)."
+            )
+        if self.p_novel and filled:
+            raise ValueError(
+                f"task.p_novel is {self.p_novel}, and bursts leave {filled:g} slots of the context; in a sequence of "
+                "new classes they must fill it."
+            )
+
+    def _check_labels(self) -> None:
+        W, K, L = len(self.bursts), self.num_classes, self.context_length
+        count = self.relabels or W
+        if self.num_labels and (K % self.num_labels or self.num_holdout % self.num_labels):
+            raise ValueError(
+                f"task.num_labels is {self.num_labels}; it must divide task.num_classes, {K}, and task.num_holdout, "
+                f"{self.num_holdout}, so that every label has as many classes."
+            )
+        if self.multiplicity > 1 and self.num_labels:
+            raise ValueError(
+                f"task.multiplicity is {self.multiplicity} and task.num_labels {self.num_labels}; classes have several "
+                "labels, or labels several classes, not both."
+            )
+        distinct = self.ways == composition.LABELS or self.p_novel or (self.inputs.has_new and not self.num_holdout)
+        if distinct and W > self.names_of_classes:
+            raise ValueError(
+                f"task.bursts is {self.bursts}, {W} classes of different labels; there are {self.names_of_classes}."
+            )
+        if self.relabels and not W <= count <= self.outputs:
+            raise ValueError(
+                f"task.relabels is {self.relabels}; it must be from {W}, the number of bursts, to {self.outputs}, the "
+                "number of labels."
+            )
+        if self.labels == PER_SEQUENCE and sum(self.bursts) < L:
+            raise ValueError(
+                f"task.labels is 'per_sequence', and the bursts {self.bursts} leave slots of the {L} without a label; "
+                "they must fill the context."
+            )
+        if self.held_out_pairs and (W != 2 or self.held_out_pairs >= math.comb(count, 2)):
+            raise ValueError(
+                f"task.held_out_pairs is {self.held_out_pairs}; it takes two bursts, of which there are {W}, and must "
+                f"leave training some of the {math.comb(count, 2)} pairs of {count} labels."
+            )
+        if L // W < 1:
+            raise ValueError(f"task.bursts has {W} bursts; the context has {L} slots.")
+
+
+def _of(task: BurstySequences, pool: int) -> BurstySequences:
+    """The task on a part of training's classes, which may be too few for a sequence without repetition."""
+    first, end = task._pools()[pool]
+    if end - first <= task.context_length:
+        task = task.replace(otherwise=composition.OTHER)
+    return task.replace(pool=pool)

@@ -1,0 +1,63 @@
+"""Which classes stand in a sequence: bursts of some, and whatever fills the rest of the context."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from icl_sim.tasks.sequences.zipf import ClassLaw, distinct_numbers
+from icl_sim.types import Array
+
+# Laws of the classes of bursts, of the burst that is asked, and of slots in no burst.
+DISTINCT, INDEPENDENT, LABELS = "distinct", "independent", "distinct_labels"
+WAYS = (DISTINCT, INDEPENDENT, LABELS)
+ANY_BURST, FIRST_BURST, ANY_SLOT = "any", "first", "slot"
+QUERIES = (ANY_BURST, FIRST_BURST, ANY_SLOT)
+ANY, OTHER, UNIQUE = "any", "other", "unique"
+FILLERS = (ANY, OTHER, UNIQUE)
+
+
+def ways(u_W: Array, u_class_W: Array, law: ClassLaw, how: str, num_labels: int, num_classes: int) -> Array:
+    """The classes of the bursts, `[W]`.
+
+    Args:
+      u_W, u_class_W: uniforms in [0, 1); the second are used by "distinct_labels" alone.
+      how: "distinct", one after the other, each from the law without those before; "independent", which can coincide
+        (Chan et al. 2022); or "distinct_labels", labels evenly and without repetition, and then evenly one of the
+        classes c < num_classes with c mod num_labels that label (Reddy 2023).
+    """
+    if how == LABELS:
+        of_label = num_classes // num_labels
+        number_W = jnp.clip(jnp.floor(u_class_W * of_label).astype(jnp.int32), 0, of_label - 1)
+        return distinct_numbers(u_W, num_labels) + num_labels * number_W
+    return law.draw_distinct(u_W) if how == DISTINCT else law.draw(u_W)
+
+
+def asked_burst(u: Array, sizes_W: Array, how: str) -> Array:
+    """The number of the burst of which the query is.
+
+    Any burst evenly ("any", Chan et al. 2022), the first ("first", Singh et al. 2023), or that of a slot of a burst
+    ("slot", Reddy 2023), which is the same as "any" where all are of one size.
+    """
+    if how == FIRST_BURST:
+        return jnp.zeros((), jnp.int32)
+    if how == ANY_BURST:
+        return jnp.clip(jnp.floor(u * len(sizes_W)).astype(jnp.int32), 0, len(sizes_W) - 1)
+    return jnp.clip(jnp.sum(u * jnp.sum(sizes_W) >= jnp.cumsum(sizes_W)), 0, len(sizes_W) - 1)
+
+
+def fill(u_L: Array, law: ClassLaw, how: str, besides_N: Array) -> Array:
+    """Classes of L slots that are in no burst, `[L]`.
+
+    Each independently from the law ("any"), from the law without the classes `besides_N` ("other"), or one after the
+    other without those and the ones before ("unique").
+    """
+    if how == ANY:
+        return law.draw(u_L)
+    return law.draw(u_L, besides_N) if how == OTHER else law.draw_distinct(u_L, besides_N)
+
+
+def permutation(u_L: Array) -> Array:
+    """A permutation of 0..L-1, all equally likely: the rank of each uniform, ties (one in 2^23) by number, `[L]`."""
+    number_L = jnp.arange(len(u_L))
+    before_LL = (u_L[None, :] < u_L[:, None]) | ((u_L[None, :] == u_L[:, None]) & (number_L[None] < number_L[:, None]))
+    return jnp.sum(before_LL, axis=1)

@@ -1,0 +1,37 @@
+"""Which exemplar of its class every slot shows."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from icl_sim.types import Array
+
+REPEATED, DIFFERENT, MATCHED = "any", "distinct", "matched"
+POLICIES = (REPEATED, DIFFERENT, MATCHED)
+
+
+def exemplars(u_SE: Array, classes_S: Array, count: int, how: str) -> Array:
+    """Numbers of exemplars 0..count-1, `[S]`; where every occurrence is new (count 0), those of equal numbers are one.
+
+    Any of the class's, with repetition ("any"); without, as far as there are enough ("distinct"); or one for all slots
+    of a class ("matched").
+
+    Args:
+      u_SE: uniforms; E is `needed(count, how)`.
+    """
+    slots = len(classes_S)
+    first_S = jnp.argmax(classes_S[:, None] == classes_S[None, :], axis=1)
+    if not count:
+        return first_S if how == MATCHED else jnp.arange(slots)
+    if how == DIFFERENT:
+        # The class's exemplars in a random order, of which each occurrence takes the next.
+        order_SE = jnp.argsort(u_SE[first_S], axis=1)
+        same_SS = (classes_S[:, None] == classes_S[None, :]) & jnp.tri(slots, k=-1, dtype=bool)
+        return order_SE[jnp.arange(slots), jnp.sum(same_SS, axis=1) % count]
+    number_S = jnp.clip(jnp.floor(u_SE[:, 0] * count).astype(jnp.int32), 0, count - 1)
+    return number_S[first_S] if how == MATCHED else number_S
+
+
+def needed(count: int, how: str) -> int:
+    """How many uniforms a slot needs."""
+    return count if how == DIFFERENT and count else 1

@@ -1,0 +1,50 @@
+"""What classes are called: the same in all sequences, or something else in each."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+
+from icl_sim.tasks.sequences.zipf import distinct_numbers
+from icl_sim.types import Array, Leaf
+
+# What an evaluation set does to the labels of a sequence; each is a number, so that all share a program.
+AS_TRAINED, PER_SEQUENCE, SWAPPED, FLIPPED, SHOWN = range(5)
+
+
+def pairs(num_labels: int, seed: int = 0) -> np.ndarray:
+    """All unordered pairs of labels in a random order, which splits training's from those held out, `[P, 2]`."""
+    every = np.array(list(itertools.combinations(range(num_labels), 2)))
+    return every[np.random.default_rng(seed).permutation(len(every))]
+
+
+def of_sequence(u_W: Array, num_labels: int, held_out_pairs: int, use_held_out: Leaf) -> Array:
+    """Different labels of 0..num_labels-1 for the W bursts of a sequence, all choices equally likely, `[W]`.
+
+    Where some pairs are held out there are two bursts, and their labels are a pair of training or, if asked for, one
+    of the last `held_out_pairs` in the order of `pairs`; in either order (Singh et al. 2024).
+    """
+    if not held_out_pairs:
+        return distinct_numbers(u_W, num_labels)
+    pairs_P2 = jnp.asarray(pairs(num_labels))
+    trained = len(pairs_P2) - held_out_pairs
+    first = jnp.where(use_held_out, trained, 0)
+    count = jnp.where(use_held_out, held_out_pairs, trained)
+    pair_2 = pairs_P2[first + jnp.clip(jnp.floor(u_W[0] * count).astype(jnp.int32), 0, count - 1)]
+    return jnp.where(u_W[1] < 0.5, pair_2, pair_2[::-1])
+
+
+def fixed(classes_S: Array, num_labels: int, multiplicity: int, u_S: Array) -> Array:
+    """The labels of training, `[S]`.
+
+    A class is called c mod num_labels; with multiplicity m it has the labels c m .. c m + m - 1, and goes by one of
+    them all through a sequence (Chan et al. 2022).
+    """
+    label_S = classes_S % num_labels
+    if multiplicity == 1:
+        return label_S
+    first_S = jnp.argmax(classes_S[:, None] == classes_S[None, :], axis=1)
+    one_S = jnp.clip(jnp.floor(u_S[first_S] * multiplicity).astype(jnp.int32), 0, multiplicity - 1)
+    return label_S * multiplicity + one_S

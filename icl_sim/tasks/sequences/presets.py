@@ -1,0 +1,113 @@
+"""The data of the papers, by name. Each is a setting of `BurstySequences`; where released code does what it hardly
+means to, the sound choice is the default and `as_released` has the other."""
+
+from __future__ import annotations
+
+from icl_sim.tasks.glyphs import Glyphs
+from icl_sim.tasks.omniglot import Omniglot
+from icl_sim.tasks.sequences.bursty import BurstySequences
+from icl_sim.tasks.sequences.clusters import Clusters
+from icl_sim.tasks.sequences.features import Features
+
+Inputs = Clusters | Features | Glyphs | Omniglot
+
+
+def chan(
+    num_classes: int = 1613, num_holdout: int = 10, inputs: Inputs | None = None, *, as_released: bool = False
+) -> BurstySequences:
+    """Chan et al. 2022: 8 pairs, of which two classes take 3 each and any classes the others; nine in ten bursty.
+
+    Inputs are Gaussian clusters of 20 items unless others are given; the paper has Omniglot, all 20 drawings, in which
+    a sequence shows none twice. The last 10 classes of training are the common ones.
+
+    Args:
+      as_released: the two classes are drawn independently, so that they coincide at times: among 10 held-out classes in
+        a tenth of the sequences, which nobody can answer.
+    """
+    return BurstySequences(
+        num_classes=num_classes,
+        num_holdout=num_holdout,
+        num_common=10,
+        context_length=8,
+        bursts=(3, 3),
+        p_bursty=0.9,
+        query="any",
+        ways="independent" if as_released else "distinct",
+        exemplars="distinct",
+        inputs=inputs or Clusters(dim=64, exemplars=20),
+    )
+
+
+def singh_transience(num_classes: int = 12_800, inputs: Inputs | None = None) -> BurstySequences:
+    """Singh et al. 2023: 8 pairs, the query's class and a distractor three times each, always."""
+    return BurstySequences(
+        num_classes=num_classes,
+        num_holdout=100,
+        context_length=8,
+        bursts=(3, 3),
+        p_bursty=1.0,
+        query="first",
+        filler="other",
+        inputs=inputs or Clusters(dim=512, exemplars=20),
+    )
+
+
+def singh_induction(num_classes: int = 50, num_labels: int = 5, inputs: Inputs | None = None) -> BurstySequences:
+    """Singh et al. 2024: A a B b and A or B, with labels drawn for every sequence of 5, two of whose 10 pairs are held
+    out; 50 classes of one exemplar each."""
+    return BurstySequences(
+        num_classes=num_classes,
+        num_holdout=100,
+        context_length=2,
+        bursts=(1, 1),
+        p_bursty=1.0,
+        query="first",
+        labels="per_sequence",
+        relabels=num_labels,
+        held_out_pairs=2,
+        inputs=inputs or Clusters(dim=512, noise=0.0, exemplars=1),
+    )
+
+
+def singh_coopetition(num_classes: int = 12_800, inputs: Inputs | None = None) -> BurstySequences:
+    """Singh et al. 2025: A a B b and A, with every class's own label."""
+    return BurstySequences(
+        num_classes=num_classes,
+        context_length=2,
+        bursts=(1, 1),
+        p_bursty=1.0,
+        query="first",
+        inputs=inputs or Clusters(dim=512, exemplars=20),
+    )
+
+
+def reddy(
+    num_classes: int = 1024, num_labels: int = 32, burst: int = 1, context_length: int = 8, p_novel: float = 0.0
+) -> BurstySequences:
+    """Reddy 2023: Gaussian clusters under 32 labels; L / B classes of different labels, B times each.
+
+    Raises:
+      ValueError: if `burst` does not divide `context_length`.
+    """
+    if burst < 1 or context_length % burst:
+        raise ValueError(f"burst is {burst}; it must divide context_length, {context_length}.")
+    return BurstySequences(
+        num_classes=num_classes,
+        num_labels=num_labels,
+        context_length=context_length,
+        bursts=(burst,) * (context_length // burst),
+        p_bursty=1.0,
+        p_novel=p_novel,
+        query="slot",
+        ways="distinct_labels",
+        inputs=Clusters(dim=63, noise=0.1),
+    )
+
+
+PRESETS = {
+    "chan": chan,
+    "singh_transience": singh_transience,
+    "singh_induction": singh_induction,
+    "singh_coopetition": singh_coopetition,
+    "reddy": reddy,
+}

@@ -1,0 +1,116 @@
+"""How often classes occur: Zipf's law over the classes of training, and even laws over parts of all classes."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from icl_sim.types import Array, Leaf, setting
+
+_NONE = 2**30  # a class that there is not
+
+@setting
+class ClassLaw:
+    """P(c) over classes 0..K-1 of training and, after them, those held out.
+
+    On training's classes either P(c) proportional to (K - c)^-alpha, so that the last class is the most frequent one
+    (Chan et al. 2022: the rare classes come first, then the common ones), or even on the classes from `first` to `end`.
+
+    Attributes:
+      cumulative: `[K + 1]`, the sum of P over the classes before each, bound by `zipf`.
+      first, end: the classes of an even law.
+      even: whether it is one.
+    """
+
+    cumulative: Array
+    first: Leaf = 0
+    end: Leaf = 0
+    even: Leaf = False
+
+    def mass(self, class_: Array) -> Array:
+        """P(c)."""
+        inside = (class_ >= self.first) & (class_ < self.end)
+        evenly = jnp.where(inside, 1 / jnp.maximum(self.end - self.first, 1), 0.0)
+        last = len(self.cumulative) - 2
+        known = jnp.clip(class_, 0, last)
+        zipf = jnp.where(class_ <= last, self.cumulative[known + 1] - self.cumulative[known], 0.0)
+        return jnp.where(self.even, evenly, zipf)
+
+    def draw(self, u: Array, excluded_N: Array | None = None) -> Array:
+        """Classes with law P( . | not one of the excluded) from uniform numbers in [0, 1).
+
+        Args:
+          u: of any shape.
+          excluded_N: classes, in any order, with repetitions; negative ones exclude nothing.
+        """
+        if excluded_N is None:
+            return jnp.where(self.even, self._evenly(u, self.end - self.first), self._by_zipf(u))
+        out_N, mass_N = self._gaps(excluded_N)
+        number_N = jnp.arange(len(out_N))
+        # What is left is numbered without gaps; a draw steps over every gap that begins at or before it.
+        inside_N = (out_N >= self.first) & (out_N < self.end)
+        begins_N = out_N - (jnp.cumsum(inside_N) - inside_N)
+        even = self._evenly(u, self.end - self.first - jnp.sum(inside_N))
+        even += jnp.sum((even[..., None] >= _alike(begins_N, u)) & _alike(inside_N, u), axis=-1)
+
+        v = u * jnp.maximum(1 - jnp.sum(mass_N), 0.0)
+        below_N = self.cumulative[jnp.clip(out_N, 0, len(self.cumulative) - 1)] - (jnp.cumsum(mass_N) - mass_N)
+        v += jnp.sum(jnp.where(v[..., None] >= _alike(below_N, u), _alike(mass_N, u), 0.0), axis=-1)
+        zipf = self._by_zipf(v)
+        # Rounding can let a draw fall on the edge of a gap: the first class after the gap then, or the last before it.
+        hit = zipf[..., None] == _alike(out_N, u)
+        run_N = out_N - number_N  # equal in gaps that touch
+        same = jnp.sum(jnp.where(hit, _alike(run_N, u), 0), axis=-1)[..., None] == _alike(run_N, u)
+        after = zipf + jnp.sum(same & (_alike(out_N, u) >= zipf[..., None]), axis=-1)
+        before = zipf - jnp.sum(same & (_alike(out_N, u) <= zipf[..., None]), axis=-1)
+        zipf = jnp.where(jnp.any(hit, axis=-1), jnp.where(after < len(self.cumulative) - 1, after, before), zipf)
+        return jnp.where(self.even, even, zipf)
+
+    def draw_distinct(self, u_N: Array, excluded_M: Array | None = None) -> Array:
+        """One class after the other, each from the law without the excluded and those before it, `[N]`."""
+        count = len(u_N)
+        besides_M = jnp.zeros(0, jnp.int32) if excluded_M is None else excluded_M
+
+        def add(chosen_N: Array, step: tuple[Array, Array]) -> tuple[Array, None]:
+            number, u = step
+            class_ = self.draw(u, jnp.concatenate([besides_M, chosen_N])).astype(jnp.int32)
+            return jnp.where(jnp.arange(count) == number, class_, chosen_N), None
+
+        chosen_N, _ = jax.lax.scan(add, jnp.full(count, -1, jnp.int32), (jnp.arange(count), u_N))
+        return chosen_N
+
+    def _gaps(self, excluded_N: Array) -> tuple[Array, Array]:
+        """The excluded classes in order, each once, then a number above all; and the mass of each."""
+        sorted_N = jnp.sort(excluded_N)
+        again_N = jnp.append(False, sorted_N[1:] == sorted_N[:-1]) | (sorted_N < 0)
+        out_N = jnp.sort(jnp.where(again_N, _NONE, sorted_N))
+        return out_N, jnp.where(out_N < _NONE, self.mass(out_N), 0.0)
+
+    def _evenly(self, u: Array, count: Array | Leaf) -> Array:
+        number = jnp.floor(u * count).astype(jnp.int32)
+        return self.first + jnp.clip(number, 0, jnp.maximum(count - 1, 0))
+
+    def _by_zipf(self, v: Array) -> Array:
+        found = jnp.searchsorted(self.cumulative[1:], v, side="right", method="scan_unrolled")
+        return jnp.minimum(found.astype(jnp.int32), len(self.cumulative) - 2)
+
+
+def distinct_numbers(u_N: Array, count: int) -> Array:
+    """As many numbers of 0..count-1 as there are uniforms, all different, each choice equally likely, `[N]`."""
+    none = jnp.zeros(2)  # of Zipf's law, which is not asked
+    return ClassLaw(cumulative=none, first=0, end=count, even=True).draw_distinct(u_N)
+
+
+def _alike(x_N: Array, u: Array) -> Array:
+    """A row as the last axis of arrays with one axis more than `u`."""
+    return jnp.reshape(x_N, (1,) * u.ndim + x_N.shape)
+
+
+def zipf(num_classes: int, alpha: Leaf) -> Array:
+    """Sums of P(c) proportional to (K - c)^-alpha over the classes before each, `[K + 1]`, from 0 to 1.
+
+    Summed from the rarest on, so that the small numbers are exact to their last digits.
+    """
+    weight_K = jnp.arange(num_classes, 0, -1, dtype=jnp.float32) ** -jnp.asarray(alpha, jnp.float32)
+    sum_K = jnp.cumsum(weight_K)
+    return jnp.append(0.0, sum_K / sum_K[-1])
