@@ -111,11 +111,11 @@ def _measure(asked: _Asked, task: Task, key: Array, size: int) -> tuple[dict[str
     lost_B1 = ~jnp.all(jnp.isfinite(outputs.values.reshape(size, -1)), axis=-1, keepdims=True)
     errors = {
         name: (jnp.where(lost_B1, jnp.nan, error_BP), weight_BP)
-        for name, (error_BP, weight_BP) in _weighted(_standard(task, outputs, batch), batch).items()
+        for name, (error_BP, weight_BP) in _weighted(_standard(outputs, batch), batch).items()
     }
     told = {
         name: (jnp.where(missing_BP, 0.0, value_BP), jnp.where(missing_BP, 0.0, weight_BP))
-        for name, (value_BP, weight_BP) in _weighted(_told(asked, outputs, batch), batch).items()
+        for name, (value_BP, weight_BP) in _weighted(_told(asked, task, outputs, batch), batch).items()
         for missing_BP in (jnp.isnan(value_BP) | lost_B1,)
     }
     sums = {
@@ -126,22 +126,22 @@ def _measure(asked: _Asked, task: Task, key: Array, size: int) -> tuple[dict[str
     return sums, {name: errors[name] for name in resampled if name in errors}
 
 
-def _standard(task: Task, outputs: Outputs, batch: Batch) -> dict[str, Array]:
-    """The metrics of the kind of batch, those for which it has the latents, and those that the task asks for."""
+def _standard(outputs: Outputs, batch: Batch) -> dict[str, Array]:
+    """The metrics of the kind of batch, and those for which it has the latents."""
     standard = metrics.CLASSIFICATION if batch.num_classes else metrics.REGRESSION
     values = {name: metric(outputs, batch) for name, metric in standard.items()}
     if batch.num_classes and "classes" in batch.latents:
         values |= {"context": metrics.context(outputs, batch), "memory": metrics.memory(outputs, batch)}
-    values |= {name: metrics.OF_LABELS[name](outputs, batch) for name in task.measured}
     if not batch.num_classes and "clean" in batch.latents:
         values["clean_error"] = metrics.clean_error(outputs, batch)
     return values
 
 
-def _told(asked: _Asked, outputs: Outputs, batch: Batch) -> dict[str, Array]:
-    """What the predictor reports of itself, and how far it is from every reference."""
+def _told(asked: _Asked, task: Task, outputs: Outputs, batch: Batch) -> dict[str, Array]:
+    """What the task asks for, what the predictor reports of itself, and how far it is from every reference."""
     member, me = asked.member, Answerer(asked.member.predictor, asked.params)
-    told = dict(member.predictor.report(outputs, batch))
+    told = {name: metrics.OF_LABELS[name](outputs, batch) for name in task.measured}
+    told |= member.predictor.report(outputs, batch)
     for name, params in asked.references.items():
         other = Answerer(member.references[name], params)
         for comparison in member.comparisons.values():

@@ -27,6 +27,14 @@ from icl_sim.metrics.in_context import (
 from icl_sim.metrics.linear_maps import CopySensitivity, Interpolation, Rollout
 from icl_sim.metrics.linear_probe import linear_probe
 from icl_sim.metrics.preference import context, memory, preference
+from icl_sim.metrics.progress import (
+    induction_strength,
+    induction_strength_of_heads,
+    label_tokens,
+    previous_token,
+    previous_token_of_heads,
+    right_labels,
+)
 from icl_sim.metrics.sensitivity import GradientAlignment, Sensitivity
 from icl_sim.types import Comparison
 
@@ -39,6 +47,10 @@ OF_LABELS = {  # what a task of classes can ask for besides
     "context_probability": context_probability,
     "class_error": class_error,
     "support": support,
+    "previous_token": previous_token,
+    "right_labels": right_labels,
+    "label_tokens": label_tokens,
+    "induction_strength": induction_strength,
 }
 REGRESSION = {"squared_error": loss, "normalized_error": normalized_error}
 RESAMPLED = ("normalized_error", "clean_error")  # what a bootstrap over sequences gives bands
@@ -76,14 +88,20 @@ __all__ = [
     "cross_entropy",
     "error",
     "from_context",
+    "induction_strength",
+    "induction_strength_of_heads",
+    "label_tokens",
     "linear_probe",
     "log_loss",
     "loss",
     "memory",
     "normalized_error",
     "preference",
+    "previous_token",
+    "previous_token_of_heads",
     "restricted_chance_error",
     "restricted_error",
+    "right_labels",
     "slot_weights",
     "squared_error",
     "support",

@@ -23,13 +23,14 @@ from icl_sim.predictors.learners import (
     Tuned,
     TwoLayerNet,
 )
-from icl_sim.predictors.networks import Encoder, LinearAttention, ResidualEncoder, Transformer
+from icl_sim.predictors.networks import Encoder, InductionNetwork, LinearAttention, ResidualEncoder, Transformer
 from icl_sim.predictors.probed import Probed
 from icl_sim.types import Predictor
 
 PREDICTORS: dict[str, type[Predictor]] = {
     "transformer": Transformer,
     "linear_attention": LinearAttention,
+    "induction": InductionNetwork,
     "in_weight": InWeightMLP,
     "kernel_copy": KernelCopy,
     "nearest": Nearest,
@@ -66,6 +67,7 @@ __all__ = [
     "GradientDescentPlusPlus",
     "GrowingSGD",
     "InWeightMLP",
+    "InductionNetwork",
     "KernelCopy",
     "KernelSmoothing",
     "Lasso",

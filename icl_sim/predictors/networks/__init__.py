@@ -1,7 +1,8 @@
 """Trained networks, written as flax NNX modules behind one seam."""
 
 from icl_sim.predictors.networks.encoder import Encoder, ResidualEncoder
+from icl_sim.predictors.networks.induction import InductionNetwork
 from icl_sim.predictors.networks.linear_attention import LinearAttention
 from icl_sim.predictors.networks.transformer import Transformer
 
-__all__ = ["Encoder", "LinearAttention", "ResidualEncoder", "Transformer"]
+__all__ = ["Encoder", "InductionNetwork", "LinearAttention", "ResidualEncoder", "Transformer"]

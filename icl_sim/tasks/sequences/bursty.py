@@ -36,6 +36,10 @@ _MEASURED = (
     "from_context",
     "context_probability",
     "support",
+    "previous_token",
+    "right_labels",
+    "label_tokens",
+    "induction_strength",
 )
 
 
