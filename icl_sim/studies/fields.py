@@ -37,9 +37,14 @@ def declared(kind: type) -> Mapping[str, frozenset[type]]:
     A field that admits nothing but arrays is bound by the code (such as the table of drawn inputs), not
     chosen.
     """
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     admitted = {field.name: _types(hints[field.name]) for field in dataclasses.fields(kind) if field.init}
     return {name: kinds for name, kinds in admitted.items() if kinds - {type(None)}}
+
+
+@functools.cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def normalized(setting: _S, path: str) -> _S:
@@ -51,8 +56,10 @@ def normalized(setting: _S, path: str) -> _S:
     for name in declared(type(setting)):
         old = getattr(setting, name)
         new = coerced(setting, name, old, path)
-        changes[name] = normalized(new, f"{path}.{name}") if dataclasses.is_dataclass(new) else new
-    return _replace(setting, changes)
+        new = normalized(new, f"{path}.{name}") if dataclasses.is_dataclass(new) else new
+        if new is not old:
+            changes[name] = new
+    return _replace(setting, changes) if changes else setting
 
 
 def replaced(setting: _S, name: str, value: Any, path: str) -> _S:
@@ -114,9 +121,7 @@ def _named(kind: type) -> str:
 
 
 def _items_typed(setting: Any, name: str, value: tuple, path: str) -> tuple:
-    hint = typing.get_type_hints(type(setting))[name]
-    (of_items,) = (h for h in (typing.get_args(hint) if _is_union(hint) else (hint,)) if typing.get_origin(h) is tuple)
-    items = _types(typing.get_args(of_items)[0])
+    items = _of_items(type(setting), name)
     numbers = all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
     if items == {int}:
         if numbers and all(item == item // 1 for item in value):
@@ -134,6 +139,14 @@ def _items_typed(setting: Any, name: str, value: tuple, path: str) -> tuple:
     return value
 
 
+@functools.cache
+def _of_items(kind: type, name: str) -> frozenset[type]:
+    """The types that the items of a tuple admit."""
+    hint = _hints(kind)[name]
+    (of_items,) = (h for h in (typing.get_args(hint) if _is_union(hint) else (hint,)) if typing.get_origin(h) is tuple)
+    return _types(typing.get_args(of_items)[0])
+
+
 def _as_float(number: Any) -> Any:
     """The number, left as it is where it is too large, for the message that will name it."""
     return float(number) if abs(number) <= _LARGEST else number
@@ -142,14 +155,15 @@ def _as_float(number: Any) -> Any:
 def _check_held(kind: type, name: str, number: float, path: str) -> None:
     """Raises ValueError for NaN, inf where the field does not say so, and what 32 bits, in which leaves travel, cannot
     hold."""
-    told = f"{path}.{name} is {reprlib.repr(number)}; it must be"
+    refused = None
     if number != number or (abs(number) == math.inf and not _is_unbounded(kind, name)):
-        raise ValueError(f"{told} finite.")
-    if float in _narrowed(kind, name) and _LARGEST < abs(number) != math.inf:
-        raise ValueError(f"{told} at most {_LARGEST:.2g} in size, the most that single precision holds.")
-    whole_leaf = isinstance(number, int) and {float, int, bool} <= declared(kind)[name]
-    if whole_leaf and not -(2**31) <= number < 2**32:
-        raise ValueError(f"{told} from -2^31 to 2^32 - 1.")
+        refused = "finite"
+    elif float in _narrowed(kind, name) and _LARGEST < abs(number) != math.inf:
+        refused = f"at most {_LARGEST:.2g} in size, the most that single precision holds"
+    elif isinstance(number, int) and {float, int, bool} <= declared(kind)[name] and not -(2**31) <= number < 2**32:
+        refused = "from -2^31 to 2^32 - 1"
+    if refused:
+        raise ValueError(f"{path}.{name} is {reprlib.repr(number)}; it must be {refused}.")
 
 
 def _is_unbounded(kind: type, name: str) -> bool:
