@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -21,6 +22,9 @@ jax.config.update("jax_debug_key_reuse", True)
 with pytest.MonkeyPatch.context() as patch:  # not what tests start: commands are compiled as their users have them
     patch.setenv("XLA_FLAGS", f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}")
     jax.devices()
+
+# Traces are many objects that live on: to go through all of them again and again takes a fifteenth of the time.
+gc.set_threshold(200_000, 20, 100)
 
 ROOT = Path(__file__).resolve().parent.parent
 
