@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,6 +66,7 @@ def _alike(tasks: Mapping[str, Task]) -> list[list[str]]:
     return list(groups.values())
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Asked:
     """Who is measured, and with whom compared."""
@@ -86,7 +88,7 @@ def _means(asked: _Asked, task: Task, key: Array) -> dict[str, Array]:
         measured, errors = _measure(asked, task, jax.random.fold_in(key, number), size)
         return jax.tree.map(jnp.add, totals, measured), errors
 
-    shapes, _ = jax.eval_shape(lambda: _measure(asked, task, key, size))
+    shapes, _ = jax.eval_shape(functools.partial(_measure, size=size), asked, task, key)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     totals, errors = jax.lax.scan(add, zeros, jnp.arange(evaluation.sequences // size))
     slots = jax.eval_shape(lambda: task.sample(key, 1)).targets.shape[1]
@@ -102,6 +104,7 @@ def _means(asked: _Asked, task: Task, key: Array) -> dict[str, Array]:
     return means
 
 
+@functools.partial(jax.jit, static_argnames="size", inline=True)  # to trace it once, for its shapes and for the sums
 def _measure(asked: _Asked, task: Task, key: Array, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Sum over a batch and number of entries of every metric, `[P]` each; and errors to resample with their weights."""
     member = asked.member

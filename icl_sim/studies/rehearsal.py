@@ -38,7 +38,7 @@ def rehearse(planned: Plan) -> None:
 
 def _rehearse(entry: Entry, members: int, shared: Any) -> None:
     try:
-        held, _ = jax.eval_shape(lambda: _played(entry.member, shared))
+        held, _ = jax.eval_shape(_played, entry.member, shared)
         _check_fits(held, members)
     except Exception as error:  # whatever a network or a learner raises on shapes that it was not made for
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
