@@ -19,22 +19,22 @@ from tests.launch.conftest import Nursery
 KILLS = 4
 CONFIG = """
     from icl_sim.engine.settings import Evaluation, Training
-    from icl_sim.predictors import InWeightMLP
+    from icl_sim.predictors import GradientDescent
     from icl_sim.studies.codec import config_of
     from icl_sim.studies.study import Study
     from icl_sim.studies.sweep import product
-    from icl_sim.tasks import ClassMixture, Prototypes
+    from icl_sim.tasks import Regression
 
 
     def get_config():
         return config_of(
             Study(
                 name="tiny",
-                task=ClassMixture(num_high=2, num_low=2, inputs=Prototypes(dim=8)),
-                predictors={"in_weight": InWeightMLP(hidden=(8,))},
+                task=Regression(dim=2, context_length=3),
+                predictors={"gd": GradientDescent(rate=0.1, learned=True)},
                 training=Training(steps=150_000, batch_size=4),
                 evaluation=Evaluation(sequences=8, batch_size=8, points=20),
-                sweep=product({"task.num_sequences": [64, 256]}),
+                sweep=product({"task.noise": [0.25, 1.0]}),
             )
         )
 """
