@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_sim.types import CONTEXT, QUERY, SUPPORT, Batch
+from icl_sim.types import CONTEXT, QUERY, SUPPORT, Batch, Outputs, Predictor
 
 
 @pytest.fixture
@@ -18,17 +19,29 @@ def make_batch() -> Callable[..., Batch]:
     """Random sequences whose kinds tell the truth about their targets."""
 
     def make(sequences=3, length=2, shape=(64,), classes=10, seed=0) -> Batch:
-        inputs, targets = jax.random.split(jax.random.key(seed))
-        target_BS = jax.random.randint(targets, (sequences, length + 1), 0, classes)
-        kind_BS = jnp.where(target_BS == target_BS[:, -1:], SUPPORT, CONTEXT).at[:, -1].set(QUERY)
+        rng = np.random.default_rng(seed)
+        target_BS = rng.integers(classes, size=(sequences, length + 1), dtype=np.int32)
+        kind_BS = np.where(target_BS == target_BS[:, -1:], SUPPORT, CONTEXT).astype(np.int8)
+        kind_BS[:, -1] = QUERY
         return Batch(
-            inputs=jax.random.normal(inputs, (sequences, length + 1, *shape)),
-            targets=target_BS,
-            kinds=kind_BS.astype(jnp.int8),
+            inputs=jnp.asarray(rng.normal(size=(sequences, length + 1, *shape)), jnp.float32),
+            targets=jnp.asarray(target_BS),
+            kinds=jnp.asarray(kind_BS),
             num_classes=classes,
         )
 
     return make
+
+
+@functools.partial(jax.jit, static_argnames="record")
+def _apply(predictor: Predictor, params: Any, batch: Batch, record: bool) -> Outputs:
+    return predictor.apply(params, batch, record=record)
+
+
+@pytest.fixture
+def apply() -> Callable[..., Outputs]:
+    """`apply(predictor, params, batch, record=False)`: answers, compiled once for predictors of one structure."""
+    return lambda predictor, params, batch, record=False: _apply(predictor, params, batch, record)
 
 
 @pytest.fixture

@@ -28,12 +28,12 @@ from icl_sim.types import SUPPORT, Outputs
 from tests.engine import toys
 
 
-def test_is_exactly_the_convex_combination_of_its_parts(make_batch, random_params):
+def test_is_exactly_the_convex_combination_of_its_parts(make_batch, random_params, apply):
     batch, model = make_batch(length=3, shape=(4,)), Gated()
     params = random_params(model.init, batch)
-    out = model.apply(params, batch, record=True)
-    g = np.exp(InWeightMLP().apply(params["in_weight"], batch).values)
-    h = np.exp(KernelCopy().apply(params["in_context"], batch).values)
+    out = apply(model, params, batch, record=True)
+    g = np.exp(apply(InWeightMLP(), params["in_weight"], batch).values)
+    h = np.exp(apply(KernelCopy(), params["in_context"], batch).values)
     a = np.asarray(out.record["gate"])[:, None]
     assert np.all((a > 0) & (a < 1)) and np.ptp(a) > 0
     np.testing.assert_allclose(np.exp(out.values), a * g + (1 - a) * h, rtol=1e-5)
@@ -41,23 +41,23 @@ def test_is_exactly_the_convex_combination_of_its_parts(make_batch, random_param
 
 
 @pytest.mark.parametrize(("bias", "part"), [(40.0, "in_weight"), (-40.0, "in_context")])
-def test_a_shut_gate_leaves_one_part(bias, part, make_batch, random_params):
+def test_a_shut_gate_leaves_one_part(bias, part, make_batch, random_params, apply):
     batch, model = make_batch(length=2, shape=(4,)), Gated()
     params = random_params(model.init, batch)
     params["gate"]["layers"]["2"]["bias"] = jnp.asarray([bias])
-    out = model.apply(params, batch, record=True)
+    out = apply(model, params, batch, record=True)
     np.testing.assert_allclose(out.values, out.record[part], atol=1e-5)
 
 
-def test_the_gate_sees_inputs_and_no_label(make_batch, random_params):
+def test_the_gate_sees_inputs_and_no_label(make_batch, random_params, apply):
     batch, model = make_batch(shape=(4,)), Gated()
     params = random_params(model.init, batch)
-    gate = model.apply(params, batch, record=True).record["gate"]
+    gate = apply(model, params, batch, record=True).record["gate"]
     other = dataclasses.replace(batch, targets=(batch.targets + 1) % 10)
-    np.testing.assert_array_equal(gate, model.apply(params, other, record=True).record["gate"])
+    np.testing.assert_array_equal(gate, apply(model, params, other, record=True).record["gate"])
     for slot in range(3):
         moved = dataclasses.replace(batch, inputs=batch.inputs.at[:, slot].add(1.0))
-        assert np.all(gate != model.apply(params, moved, record=True).record["gate"])
+        assert np.all(gate != apply(model, params, moved, record=True).record["gate"])
 
 
 def test_reports_shares_and_errors():
@@ -74,13 +74,13 @@ def test_reports_shares_and_errors():
     np.testing.assert_array_equal(report["gate_mean"], record["gate"])
 
 
-def test_two_phases_train_the_parts_first_and_then_only_the_gate(make_batch, random_params):
+def test_two_phases_train_the_parts_first_and_then_only_the_gate(make_batch, random_params, apply):
     parts, gate = Gated(protocol="two_phase", parts_share=0.75).phases
     params = random_params(Gated().init, make_batch())
     assert set(parts.trains) | set(gate.trains) == set(params)
     assert not set(parts.trains) & set(gate.trains)
     assert (parts.share, gate.share) == (0.75, 0.25) and gate.scores == ()
-    record = Gated().apply(params, make_batch(), record=True).record
+    record = apply(Gated(), params, make_batch(), record=True).record
     assert set(parts.scores) <= set(record)
     assert [phase.share for phase in Gated().phases] == [1.0]
 
@@ -183,7 +183,7 @@ def scored(model):
 
 
 @pytest.mark.parametrize("sees", ["sequence", "query"])
-def test_at_once_each_part_has_the_gradient_of_its_own_loss_alone(sees, make_batch, random_params):
+def test_at_once_each_part_has_the_gradient_of_its_own_loss_alone(sees, make_batch, random_params, apply):
     batch = make_batch(sequences=8, length=3, shape=(4,), classes=4)  # most contexts hold the answer
     model = dataclasses.replace(SIMULTANEOUS, gate_sees=sees)
     model.check()
@@ -198,7 +198,7 @@ def test_at_once_each_part_has_the_gradient_of_its_own_loss_alone(sees, make_bat
     assert_close(found["in_context"], alone("in_context", model.in_context))
     # The gate's own is a l(g) + (1 - a) l(h), with the losses of the parts as numbers.
     end_to_end = dataclasses.replace(model, protocol="end_to_end")
-    record = end_to_end.apply(params, batch, record=True).record
+    record = apply(end_to_end, params, batch, record=True).record
     at_label = jnp.arange(8), batch.targets[:, -1]
     g_B, h_B = (-np.asarray(record[name][at_label]) for name in ("in_weight", "in_context"))
 
@@ -241,13 +241,13 @@ def test_the_engine_trains_the_parts_at_once_as_in_the_first_of_two_phases():
     assert all(any(jax.tree.leaves(moved[part])) for part in ("gate", "in_weight", "in_context"))
 
 
-def test_a_gate_may_see_the_query_alone(make_batch, random_params):
+def test_a_gate_may_see_the_query_alone(make_batch, random_params, apply):
     batch, model = make_batch(length=2, shape=(4,)), Gated(gate_sees="query")
     params = random_params(model.init, batch)
-    gate = model.apply(params, batch, record=True).record["gate"]
+    gate = apply(model, params, batch, record=True).record["gate"]
     for slot in range(3):
         moved = dataclasses.replace(batch, inputs=batch.inputs.at[:, slot].add(1.0))
-        same = model.apply(params, moved, record=True).record["gate"] == gate
+        same = apply(model, params, moved, record=True).record["gate"] == gate
         assert np.all(same) if slot < 2 else not np.any(same)
     with pytest.raises(ValueError, match="gate_sees.*Did you mean 'query'"):
         Gated(gate_sees="qery").check()

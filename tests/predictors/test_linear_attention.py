@@ -17,23 +17,28 @@ DIM, PAIRS = 3, 4
 
 
 def regression(sequences=5, pairs=PAIRS, dim=DIM, seed=0, weights=False) -> Batch:
-    x_key, y_key = jax.random.split(jax.random.key(seed))
-    shape = (sequences, pairs + 1)
+    rng, shape = np.random.default_rng(seed), (sequences, pairs + 1)
+    kinds_BS = np.zeros(shape, np.int8)
+    kinds_BS[:, -1] = QUERY
     return Batch(
-        inputs=jax.random.normal(x_key, (*shape, dim)),
-        targets=jax.random.normal(y_key, shape),
-        kinds=jnp.zeros(shape, jnp.int8).at[:, -1].set(QUERY),
-        weights=jnp.ones(shape) if weights else None,
+        inputs=jnp.asarray(rng.normal(size=(*shape, dim)), jnp.float32),
+        targets=jnp.asarray(rng.normal(size=shape), jnp.float32),
+        kinds=jnp.asarray(kinds_BS),
+        weights=jnp.asarray(np.ones(shape, np.float32)) if weights else None,
     )
+
+
+apply = jax.jit(lambda network, params, batch: network.apply(params, batch))
+layer = jax.jit(lambda network, params, h_BTD, number: network.layer(params, h_BTD, number), static_argnums=3)
 
 
 def prefix(batch: Batch, pairs: int) -> Batch:
     """The first pairs, and the input after them as the query."""
     return dataclasses.replace(
         batch,
-        inputs=batch.inputs[:, : pairs + 1],
-        targets=batch.targets[:, : pairs + 1],
-        kinds=batch.kinds[:, -pairs - 1 :],
+        inputs=np.asarray(batch.inputs)[:, : pairs + 1],
+        targets=np.asarray(batch.targets)[:, : pairs + 1],
+        kinds=np.asarray(batch.kinds)[:, -pairs - 1 :],
         weights=None,
     )
 
@@ -100,7 +105,7 @@ NETWORKS = {
 def test_is_its_formula(name, random_params):
     network, batch = NETWORKS[name], regression()
     params = random_params(network.init, batch)
-    outputs = jax.jit(network.apply)(params, batch)
+    outputs = apply(network, params, batch)
     assert outputs.values.shape == (5, 1) and not outputs.record
     np.testing.assert_allclose(outputs.values[:, 0], by_hand(network, params, batch), rtol=2e-4, atol=2e-5)
 
@@ -109,7 +114,7 @@ def test_is_its_formula(name, random_params):
 def test_answers_every_slot_as_if_it_were_the_query_of_the_pairs_before_it(name, random_params):
     network, batch = NETWORKS[name], regression(weights=True)
     params = random_params(network.init, batch)
-    values_BS = jax.jit(network.apply)(params, batch).values
+    values_BS = apply(network, params, batch).values
     assert values_BS.shape == (5, PAIRS + 1)
     if not network.softmax_layers and network.context_only:
         np.testing.assert_array_equal(values_BS[:, 0], 0.0)
@@ -118,10 +123,10 @@ def test_answers_every_slot_as_if_it_were_the_query_of_the_pairs_before_it(name,
         if network.position == "one_hot":
             continue  # shorter sequences have fewer channels
         np.testing.assert_allclose(
-            values_BS[:, pairs], network.apply(params, part).values[:, 0], rtol=2e-4, atol=2e-5
+            values_BS[:, pairs], apply(network, params, part).values[:, 0], rtol=2e-4, atol=2e-5
         )
     np.testing.assert_allclose(
-        values_BS[:, -1], network.apply(params, prefix(batch, PAIRS)).values[:, 0], rtol=2e-4, atol=2e-5
+        values_BS[:, -1], apply(network, params, prefix(batch, PAIRS)).values[:, 0], rtol=2e-4, atol=2e-5
     )
 
 
@@ -129,9 +134,13 @@ def test_answers_every_slot_as_if_it_were_the_query_of_the_pairs_before_it(name,
 def test_no_slot_sees_its_own_target_or_anything_later(name, random_params):
     network, batch = NETWORKS[name], regression(weights=True)
     params = random_params(network.init, batch)
-    jacobian = jax.jacfwd(lambda y: network.apply(params, dataclasses.replace(batch, targets=y)).values[0])(
-        batch.targets
-    )[:, 0]
+
+    @jax.jit
+    @jax.jacfwd
+    def jacobian_SBS(y_BS):
+        return network.apply(params, dataclasses.replace(batch, targets=y_BS)).values[0]
+
+    jacobian = np.asarray(jacobian_SBS(batch.targets))[:, 0]
     assert np.isfinite(jacobian).all()
     np.testing.assert_array_equal(np.triu(jacobian), 0.0)
     assert (np.abs(np.tril(jacobian, -1)[2:, :2]) > 0).all()
@@ -140,7 +149,7 @@ def test_no_slot_sees_its_own_target_or_anything_later(name, random_params):
 def test_gradients_of_an_empty_softmax_are_finite(random_params):
     network, batch = NETWORKS["softmax"], regression(weights=True)
     params = random_params(network.init, batch)
-    gradients = jax.grad(lambda p: jnp.sum(network.apply(p, batch).values ** 2))(params)
+    gradients = jax.jit(jax.grad(lambda p: jnp.sum(network.apply(p, batch).values ** 2)))(params)
     assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in jax.tree.leaves(gradients))
 
 
@@ -158,12 +167,12 @@ def test_the_answer_of_an_embedded_network_is_of_its_last_channel(random_params)
     expected = [
         -(e[-1] + sum(out @ value @ e_i * ((key @ e_i) @ (query @ e[-1])) for e_i in e[:-1]))[-1] for e in h
     ]
-    np.testing.assert_allclose(network.apply(params, batch).values[:, 0], expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(apply(network, params, batch).values[:, 0], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_starts_near_zero_with_the_variance_of_the_paper(key):
     network, batch = LinearAttention(depth=2, heads=2, key_size=50, init_scale=0.002), regression(dim=99)
-    params = network.init(key, batch)
+    params = jax.jit(network.init)(key, batch)
     assert {name: leaf.shape for name, leaf in params.items()} == {
         **dict.fromkeys(("query", "key", "value"), (2, 2, 50, 100)),
         "out": (2, 2, 100, 50),
@@ -171,27 +180,27 @@ def test_starts_near_zero_with_the_variance_of_the_paper(key):
     for name, leaf in params.items():  # fan-in 100 for all, two heads of 50 for "out"
         assert np.std(leaf) == pytest.approx(math.sqrt(0.002 / 2 / 100), rel=0.03), name
         assert np.abs(leaf).max() <= 2 * math.sqrt(0.002 / 2 / 100) / 0.8796
-    assert LinearAttention(depth=5, tied=True).init(key, batch)["query"].shape == (1, 1, 100, 100)
+    assert jax.eval_shape(LinearAttention(depth=5, tied=True).init, key, batch)["query"].shape == (1, 1, 100, 100)
 
 
 def test_the_record_holds_the_tokens_after_every_layer(random_params):
     network, batch = NETWORKS["three layers"], regression()
     params = random_params(network.init, batch)
-    record = network.apply(params, batch, record=True).record
+    record = jax.jit(lambda p, b: network.apply(p, b, record=True))(params, batch).record
     h_BTD = network.embed(params, batch)
     for number in range(3):
         np.testing.assert_allclose(record[f"residual/{number}"], h_BTD, rtol=1e-4, atol=1e-5)
-        h_BTD = network.layer(params, h_BTD, number)
+        h_BTD = layer(network, params, h_BTD, number)
     np.testing.assert_allclose(record["residual/3"], h_BTD[:, -1:], rtol=1e-4, atol=1e-5)
 
 
 def test_a_rollout_repeats_the_layer_on_y_slots_alone(random_params):
     network, batch = LinearAttention(), regression()
     params = random_params(network.init, batch)
-    rolled_BU = network.rollout(params, batch, 3, 0.75)
+    rolled_BU = jax.jit(lambda p, b: network.rollout(p, b, 3, 0.75))(params, batch)
     h_BTD = np.array(network.embed(params, batch))
     for use in range(3):
-        h_BTD[..., DIM] += 0.75 * (np.asarray(network.layer(params, jnp.asarray(h_BTD), 0)) - h_BTD)[..., DIM]
+        h_BTD[..., DIM] += 0.75 * (np.asarray(layer(network, params, h_BTD, 0)) - h_BTD)[..., DIM]
         np.testing.assert_allclose(rolled_BU[:, use], -h_BTD[:, -1, DIM], rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="has 2 of their own"):
         LinearAttention(depth=2).rollout(params, batch, 3, 0.75)

@@ -82,6 +82,13 @@ class Holds(Predictor):
         return Outputs(values=values_BS, record=kept)
 
 
+# Compiled once for all tests.
+sample = jax.jit(Linear().sample, static_argnums=1)
+init = jax.jit(lambda probed, key, batch: probed.init(key, batch))
+apply = jax.jit(lambda probed, params, batch: probed.apply(params, batch, record=True))
+report = jax.jit(lambda probed, outputs, batch: probed.report(outputs, batch))
+
+
 def truth(target, batch):
     """In numpy, `[B, N, X]`."""
     x, y = (np.asarray(part, np.float64) for part in (batch.inputs, batch.targets))
@@ -96,7 +103,7 @@ def truth(target, batch):
 
 def train_probes(probed, steps, rate=0.02, size=64):
     """Parameters after Adam on the probes' loss, the network left as it starts; with the loss of fresh sequences."""
-    params = jax.jit(probed.init)(jax.random.key(3), Linear().sample(jax.random.key(4), 2))
+    params = init(probed, jax.random.key(3), sample(jax.random.key(4), 2))
     adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
     def loss(probes, batch):
@@ -117,8 +124,8 @@ def train_probes(probed, steps, rate=0.02, size=64):
 
 
 def measured(probed, params, sequences=2000):
-    batch = Linear().sample(jax.random.key(6), sequences)
-    told = jax.jit(lambda p, b: probed.report(probed.apply(p, b, record=True), b))(params, batch)
+    batch = sample(jax.random.key(6), sequences)
+    told = report(probed, apply(probed, params, batch), batch)
     return batch, {name: float(np.mean(value)) for name, value in told.items()}
 
 
@@ -128,10 +135,10 @@ def measured(probed, params, sequences=2000):
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_is_the_formula_for_every_layer_target_and_prefix(head, random_params):
     probed = Probed(network=Holds(), targets=("moment", "w"), prefixes=(2, 3), head=head, hidden=5, by_prefix=True)
-    batch = Linear().sample(jax.random.key(0), 4)
+    batch = sample(jax.random.key(0), 4)
     params = random_params(probed.init, batch)
-    outputs = jax.jit(lambda p, b: probed.apply(p, b, record=True))(params, batch)
-    told = probed.report(outputs, batch)
+    outputs = apply(probed, params, batch)
+    told = report(probed, outputs, batch)
     probes = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["probes"])
     total_B = np.zeros(4)
     for layer in range(2):
@@ -159,26 +166,25 @@ def test_is_the_formula_for_every_layer_target_and_prefix(head, random_params):
 def test_targets_are_what_learners_compute_from_the_pairs_before():
     """Probes that say nothing are as wrong as the targets are large."""
     probed = Probed(network=Holds(), targets=("moment", "mean_moment", "weights", "w"), by_prefix=True)
-    batch = Linear().sample(jax.random.key(0), 5)
-    params = probed.init(jax.random.key(1), batch)
+    batch = sample(jax.random.key(0), 5)
+    params = init(probed, jax.random.key(1), batch)
     nothing = {**params, "probes": jax.tree.map(jnp.zeros_like, params["probes"])}
-    apply = jax.jit(lambda batch: probed.apply(nothing, batch, record=True))
-    told = probed.report(apply(batch), batch)
+    told = report(probed, apply(probed, nothing, batch), batch)
     for target in probed.targets:
         square_BN = np.mean(truth(target, batch) ** 2, axis=-1)
         for n in range(1, L + 1):
             np.testing.assert_allclose(told[f"probe_{target}_error/0/{n}"], square_BN[:, n - 1], rtol=1e-4)
     hidden = dataclasses.replace(batch, targets=batch.targets.at[:, -1].set(jnp.nan))
-    assert np.isfinite(apply(hidden).record["probe_loss"]).all()
+    assert np.isfinite(apply(probed, nothing, hidden).record["probe_loss"]).all()
 
 
 def test_answers_what_the_network_does_and_keeps_its_measures():
-    probed, batch = Probed(network=Holds()), Linear().sample(jax.random.key(0), 3)
-    params = {**probed.init(jax.random.key(1), batch), "network": {"level": jnp.asarray(7.0)}}
-    recorded = probed.apply(params, batch, record=True)
-    plain = probed.apply(params, batch)
+    probed, batch = Probed(network=Holds()), sample(jax.random.key(0), 3)
+    params = {**init(probed, jax.random.key(1), batch), "network": {"level": jnp.asarray(7.0)}}
+    recorded = apply(probed, params, batch)
+    plain = jax.jit(probed.apply)(params, batch)
     assert not plain.record and (plain.values == 7).all() and (recorded.values == 7).all()
-    assert (probed.report(recorded, batch)["own"] == 7).all()
+    assert (report(probed, recorded, batch)["own"] == 7).all()
     assert probed.account(params) == {"level": 7}
 
 
@@ -205,10 +211,10 @@ def test_with_its_attention_at_one_token_it_is_the_probe_in_closed_form():
     network = Holds(noise=1.0, tokens="concatenated")
     probed = Probed(network=network, targets=("moment",), prefixes=(2,), head="linear", hidden=D)
     params = train_probes(probed, 1500)
-    fitted, held_out = (Linear().sample(jax.random.key(seed), 4000) for seed in (8, 9))
+    fitted, held_out = (sample(jax.random.key(seed), 4000) for seed in (8, 9))
 
     def stream(batch):
-        return network.apply(params["network"], batch, record=True).record["residual/1"][:, 1]
+        return apply(network, params["network"], batch).record["residual/1"][:, 1]
 
     kernel_XX, bias_X = linear_probe(stream(fitted), jnp.asarray(truth("moment", fitted)[:, 1], jnp.float32))
     said_BX = np.asarray(stream(held_out) @ kernel_XX + bias_X[None])
@@ -221,16 +227,16 @@ def test_with_its_attention_at_one_token_it_is_the_probe_in_closed_form():
     }
     found = {}
     for name, probes in (("by hand", by_hand), ("trained", params["probes"])):
-        outputs = probed.apply({**params, "probes": probes}, held_out, record=True)
-        found[name] = np.mean(probed.report(outputs, held_out)["probe_moment_error/1"])
+        outputs = apply(probed, {**params, "probes": probes}, held_out)
+        found[name] = np.mean(report(probed, outputs, held_out)["probe_moment_error/1"])
     assert found["by hand"] == pytest.approx(closed, rel=1e-4)
     assert found["trained"] < 1.03 * closed
 
 
 def test_probes_do_not_move_the_network_nor_each_other():
     probed = Probed(network=Holds(), targets=("moment", "w"), head="linear", hidden=3)
-    batch = Linear().sample(jax.random.key(0), 8)
-    params = probed.init(jax.random.key(1), batch)
+    batch = sample(jax.random.key(0), 8)
+    params = init(probed, jax.random.key(1), batch)
 
     @jax.jit
     def gradient(params):
@@ -314,6 +320,6 @@ def test_refuses_with_a_sentence(changes, sentence):
 )
 def test_refuses_batches_with_a_sentence(changes, batch_changes, sentence):
     probed = Probed(**({"network": Holds()} | changes))
-    batch = dataclasses.replace(Linear().sample(jax.random.key(0), 3), **batch_changes)
+    batch = dataclasses.replace(sample(jax.random.key(0), 3), **batch_changes)
     with pytest.raises(ValueError, match=sentence):
         probed.apply(probed.init(jax.random.key(1), batch), batch, record=True)

@@ -26,11 +26,21 @@ def float64():
 def regression(sequences=4, pairs=PAIRS, dim=DIM, seed=0) -> Batch:
     rng = np.random.default_rng(seed)
     shape = (sequences, pairs + 1)
+    kinds_BS = np.zeros(shape, np.int8)
+    kinds_BS[:, -1] = QUERY
     return Batch(
         inputs=jnp.asarray(rng.normal(size=(*shape, dim))),
         targets=jnp.asarray(rng.normal(size=shape)),
-        kinds=jnp.zeros(shape, jnp.int8).at[:, -1].set(QUERY),
+        kinds=jnp.asarray(kinds_BS),
     )
+
+
+# Compiled once for networks and numbers of a structure.
+constructed = jax.jit(construct, static_argnums=(0, 2, 3))
+apply = jax.jit(lambda predictor, params, batch: predictor.apply(params, batch))
+embed = jax.jit(lambda network, params, batch: network.embed(params, batch))
+layer = jax.jit(lambda network, params, h_BTD, number: network.layer(params, h_BTD, number), static_argnums=3)
+answered = jax.jit(lambda predictor, key, batch: predictor.apply(predictor.init(key, batch), batch))
 
 
 def descended(x_LX, y_L, rates, start=None):
@@ -61,12 +71,12 @@ def each(batch: Batch, answer):
 def answers(network, kind, rate, batch=None, **kwargs):
     batch = regression() if batch is None else batch
     dim, pairs = batch.inputs.shape[2], batch.inputs.shape[1] - 1
-    params = jax.jit(lambda rate, kwargs: construct(kind, network, dim, pairs, rate, **kwargs))(rate, kwargs)
+    params = constructed(kind, network, dim, pairs, rate, **kwargs)
     made = jax.eval_shape(lambda: network.init(jax.random.key(0), batch))
     assert {name: leaf.shape for name, leaf in params.items() if name != "start"} == {
         name: leaf.shape for name, leaf in made.items()
     }
-    return np.asarray(jax.jit(network.apply)(params, batch).values[:, 0])
+    return np.asarray(apply(network, params, batch).values)[:, 0]
 
 
 @pytest.mark.parametrize("start", [None, [0.3, -1.0, 2.0]])
@@ -95,8 +105,8 @@ def test_layers_are_steps(tied, start):
 
 def test_after_a_layer_y_slots_hold_residuals_and_x_stays():
     batch, network = regression(), LinearAttention()
-    params = construct("gd", network, DIM, PAIRS, 0.9)
-    h_BTD = np.asarray(network.layer(params, network.embed(params, batch), 0))
+    params = constructed("gd", network, DIM, PAIRS, 0.9)
+    h_BTD = np.asarray(layer(network, params, embed(network, params, batch), 0))
     np.testing.assert_array_equal(h_BTD[..., :DIM], batch.inputs)
     residuals = each(batch, lambda x, y: np.append(y, 0) - x @ descended(x[:-1], y, [0.9]))
     np.testing.assert_allclose(h_BTD[..., DIM], residuals, rtol=0, atol=1e-12)
@@ -124,9 +134,9 @@ def test_layers_of_gd_plus_plus_are_its_recursion(tied):
 def test_every_prefix_is_answered_by_descent_on_that_prefix():
     batch = regression()
     network = LinearAttention(depth=2)
-    params = construct("gd", network, DIM, PAIRS, RATES[:2])
+    params = constructed("gd", network, DIM, PAIRS, RATES[:2])
     asked = dataclasses.replace(batch, weights=jnp.ones(batch.targets.shape))
-    values_BS = network.apply(params, asked).values
+    values_BS = np.asarray(apply(network, params, asked).values)
     for pairs in range(PAIRS + 1):
         scaled = [rate * pairs / PAIRS for rate in RATES[:2]]  # the step is eta/N of the full context
         expected = each(batch, lambda x, y, k=pairs, r=scaled: descended(x[:k], y[:k], r) @ x[k] if k else 0.0)
@@ -137,8 +147,8 @@ def test_hessian_map_is_what_a_step_does_to_eigenvalues():
     x_LX = np.random.default_rng(1).normal(size=(9, 4)) / 3
     network, gamma = LinearAttention(), 0.2
     batch = Batch(inputs=jnp.asarray(x_LX)[None], targets=jnp.zeros((1, 9)), kinds=jnp.zeros((1, 9), jnp.int8))
-    params = construct("gd++", network, 4, 8, 0.0, shrink=gamma)
-    moved = np.asarray(network.layer(params, network.embed(params, batch), 0))[0, :-1, :4]
+    params = constructed("gd++", network, 4, 8, 0.0, shrink=gamma)
+    moved = np.asarray(layer(network, params, embed(network, params, batch), 0))[0, :-1, :4]
     before, after = (np.linalg.eigvalsh(x.T @ x) for x in (x_LX[:-1], moved))
     np.testing.assert_allclose(after, np.sort(hessian_map(before, gamma)), rtol=0, atol=1e-12)
     lam = jnp.linspace(0, 1 / gamma, 11)
@@ -150,11 +160,11 @@ CLASSIC = LinearAttention(depth=4, tokens="interleaved", position="one_hot", sha
 
 def test_a_linear_layer_copies_exactly():
     batch = regression()
-    params = construct("gd", CLASSIC, DIM, PAIRS, RATES)
-    before = np.asarray(CLASSIC.embed(params, batch))
-    after = np.asarray(CLASSIC.layer(params, jnp.asarray(before), 0))
+    params = constructed("gd", CLASSIC, DIM, PAIRS, RATES)
+    before = np.asarray(embed(CLASSIC, params, batch))
+    after = np.asarray(layer(CLASSIC, params, before, 0))
     expected = before.copy()
-    expected[:, :-1:2, DIM] = batch.targets[:, :-1]
+    expected[:, :-1:2, DIM] = np.asarray(batch.targets)[:, :-1]
     np.testing.assert_array_equal(after, expected)
 
 
@@ -170,13 +180,13 @@ def test_a_softmax_copies_up_to_its_sharpness():
     batch = regression(pairs=9)  # 19 tokens
     errors = {}
     for sharpness in (5.0, 10.0, 20.0, 40.0):
-        params = construct("gd", network, DIM, 9, RATES, sharpness=sharpness)
-        before = np.asarray(network.embed(params, batch))
-        after = np.asarray(network.layer(params, jnp.asarray(before), 0))
+        params = constructed("gd", network, DIM, 9, RATES, sharpness=sharpness)
+        before = np.asarray(embed(network, params, batch))
+        after = np.asarray(layer(network, params, before, 0))
         expected = before.copy()
-        expected[:, :-1:2, DIM] = batch.targets[:, :-1]
+        expected[:, :-1:2, DIM] = np.asarray(batch.targets)[:, :-1]
         errors[sharpness] = np.abs(after - expected).max()
-        largest = np.abs(batch.targets).max()
+        largest = np.abs(np.asarray(batch.targets)).max()
         assert errors[sharpness] <= 2 * 18 * np.exp(-sharpness) * largest + 1e-15
     assert errors[5.0] > 0.05 and errors[10.0] / errors[20.0] == pytest.approx(np.exp(10), rel=0.01)
     got = answers(network, "gd", RATES, batch, sharpness=40.0)
@@ -210,7 +220,7 @@ def test_constructed_is_a_reference_without_training():
     )
     predictor.check()
     assert predictor.phases == ()
-    got = predictor.apply(predictor.init(jax.random.key(0), batch), batch).values[:, 0]
+    got = np.asarray(answered(predictor, jax.random.key(0), batch).values)[:, 0]
     expected = each(batch, lambda x, y: plus_plus(x, y, RATES[:2], SHRINKS[:2]))
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from icl_sim.types import CONTEXT, QUERY, Batch
@@ -16,12 +16,13 @@ def make_regression() -> Callable[..., Batch]:
     """Random inputs and targets, with weights where every slot is a query."""
 
     def make(sequences=3, slots=4, dim=3, every=True, seed=0) -> Batch:
-        inputs, targets = jax.random.split(jax.random.key(seed))
+        rng, kinds_BS = np.random.default_rng(seed), np.full((sequences, slots), CONTEXT, np.int8)
+        kinds_BS[:, -1] = QUERY
         return Batch(
-            inputs=jax.random.normal(inputs, (sequences, slots, dim)),
-            targets=jax.random.normal(targets, (sequences, slots)),
-            kinds=jnp.full((sequences, slots), CONTEXT, jnp.int8).at[:, -1].set(QUERY),
-            weights=jnp.ones((sequences, slots)) if every else None,
+            inputs=jnp.asarray(rng.normal(size=(sequences, slots, dim)), jnp.float32),
+            targets=jnp.asarray(rng.normal(size=(sequences, slots)), jnp.float32),
+            kinds=jnp.asarray(kinds_BS),
+            weights=jnp.asarray(np.ones((sequences, slots), np.float32)) if every else None,
             scale=float(dim),
         )
 
