@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -168,9 +169,9 @@ def test_nine_transformer_blocks_are_theorem_1(scale, error):
     steps = sgd_steps(w, 0.3, 0.2)
     assert len(steps) == 9
     blocks = HandSet(sgd_rows(dim), 3, offset=1e5, scale=scale)
-    stream = blocks.stream(columns(x_1, 0.7, x_2, blocks.rows))
-    for step in steps:
-        stream = blocks.run(blocks.step(step), stream)
+    params = [blocks.step(step) for step in steps]
+    start = blocks.stream(columns(x_1, 0.7, x_2, blocks.rows))
+    stream = np.asarray(jax.jit(lambda h_TD: functools.reduce(lambda h, p: blocks.run(p, h), params, h_TD))(start))
     h, answer = sgd_chain(x_1, 0.7, x_2, w, 0.3, 0.2)
     assert math.isclose(stream[2, 3 + 3 * dim], answer, abs_tol=error)
     np.testing.assert_allclose(stream[2, : blocks.rows], h[:, 2], atol=error)

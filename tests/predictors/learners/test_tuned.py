@@ -18,10 +18,14 @@ def uniform(make_prompts, sequences, seed):
     return make_prompts(inputs=x_BSX, every=False, seed=seed)
 
 
+apply = jax.jit(lambda learner, params, batch: learner.apply(params, batch))
+init = jax.jit(lambda predictor, key, batch: predictor.init(key, batch))
+
+
 def losses(learner, params, batch):
     """Half the squared error of the query, `[B]`."""
-    values = jax.jit(learner.apply)(params, batch).values
-    return 0.5 * np.asarray(values[:, -1] - batch.targets[:, -1], np.float64) ** 2
+    values = np.asarray(apply(learner, params, batch).values)
+    return 0.5 * np.asarray(values[:, -1] - np.asarray(batch.targets)[:, -1], np.float64) ** 2
 
 
 @pytest.mark.parametrize(
@@ -49,16 +53,17 @@ def test_published_losses(learner, published, make_prompts, key):
 def test_one_rate_has_a_closed_optimum(start, make_prompts, key):
     """The loss is quadratic in one rate, with its minimum at sum y p / sum p^2 for the predictions p of rate 1."""
     batch = make_prompts(sequences=40, noise=0.5, every=False)
-    p_B = np.asarray(GradientDescent(rate=1.0).apply({}, batch).values[:, 0], np.float64)
-    best = p_B @ np.asarray(batch.targets[:, -1], np.float64) / (p_B @ p_B)
+    p_B = np.asarray(apply(GradientDescent(rate=1.0), {}, batch).values, np.float64)[:, 0]
+    best = p_B @ np.asarray(batch.targets, np.float64)[:, -1] / (p_B @ p_B)
     tuned = Tuned(learner=GradientDescent(rate=start, learned=True))
-    assert jax.jit(tuned.init)(key, batch)["rate"] == pytest.approx(best, rel=1e-3)
+    assert init(tuned, key, batch)["rate"] == pytest.approx(best, rel=1e-3)
 
 
 def test_slots_count_by_their_weights(make_prompts, key):
     batch = make_prompts(sequences=40, noise=0.5)
-    weight_BS = jnp.zeros((40, 7)).at[:20, 4].set(3.0).at[20:, 2].set(0.5)  # one slot each, so all count alike
-    values_BS = np.asarray(GradientDescent(rate=1.0).apply({}, batch).values, np.float64)
+    weight_BS = np.zeros((40, 7), np.float32)
+    weight_BS[:20, 4], weight_BS[20:, 2] = 3.0, 0.5  # one slot each, so all count alike
+    values_BS = np.asarray(apply(GradientDescent(rate=1.0), {}, batch).values, np.float64)
     slot_B = np.repeat([4, 2], 20)
     p_B, y_B = values_BS[np.arange(40), slot_B], np.asarray(batch.targets)[np.arange(40), slot_B]
     tuned = Tuned(learner=GradientDescent(learned=True))
@@ -79,9 +84,8 @@ def test_rates_per_step_find_the_polynomial_of_one_direction(make_prompts, key):
 def test_members_are_tuned_each_on_its_own(make_prompts, key):
     tuned = Tuned(learner=GradientDescent(learned=True, steps=2))
     batches = [make_prompts(sequences=30, every=False, noise=0.3, seed=seed) for seed in (1, 2, 3)]
-    together = jax.jit(jax.vmap(tuned.init, in_axes=(None, 0)))(key, jax.tree.map(lambda *x: jnp.stack(x), *batches))
-    init = jax.jit(tuned.init)
-    alone = [init(key, batch)["rate"] for batch in batches]
+    together = jax.jit(jax.vmap(tuned.init, in_axes=(None, 0)))(key, jax.tree.map(lambda *x: np.stack(x), *batches))
+    alone = [float(init(tuned, key, batch)["rate"]) for batch in batches]
     np.testing.assert_allclose(together["rate"], alone, rtol=1e-3)
     assert np.ptp(alone) > 0.01
 
@@ -93,11 +97,11 @@ def test_a_start_in_nowhere_is_kept_rather_than_made_nan(make_prompts, key):
 
 def test_it_never_ends_above_its_start(make_prompts, key):
     batch = uniform(make_prompts, 200, seed=3)
-    init = jax.jit(lambda learner: Tuned(learner=learner, steps=3).init(key, batch))
+    tune = jax.jit(lambda learner: Tuned(learner=learner, steps=3).init(key, batch))
     for start in (0.3, 20.0, 80.0):
         learner = GradientDescentPlusPlus(rate=start, shrink=0.3, learned=True, per_step=True)
         before = losses(learner, learner.init(key, batch), batch).mean()
-        assert losses(learner, init(learner), batch).mean() < before
+        assert losses(learner, tune(learner), batch).mean() < before
 
 
 def test_nothing_is_trained_afterwards_and_it_answers_as_the_learner(make_prompts):
