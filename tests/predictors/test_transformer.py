@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -78,6 +79,7 @@ def test_the_last_token_alone_equals_the_last_of_all(causal, make_block):
     block, params = make_block(8, 2)
     x_BTD = np.random.default_rng(2).normal(size=(4, 5, 8)).astype(np.float32)
 
+    @functools.partial(jax.jit, static_argnums=1)
     def last(x, last_only):
         return block(params, x, causal=causal, last_only=last_only)[0][:, -1]
 
@@ -116,11 +118,11 @@ def test_a_block_is_the_formula(make_block):
     np.testing.assert_allclose(got[0], x + linear("down", gelu), atol=1e-5)
 
 
-def test_the_label_token_is_the_projection_of_the_one_hot_label(make_batch, random_params):
+def test_the_label_token_is_the_projection_of_the_one_hot_label(make_batch, random_params, apply):
     batch = make_batch(shape=(8,), classes=3)
     model = Transformer(depth=1, width=8, position="none")
     params = random_params(model.init, batch)
-    tokens_BTD = model.apply(params, batch, record=True).record["residual/0"]
+    tokens_BTD = np.asarray(apply(model, params, batch, record=True).record["residual/0"])
     label = params["label_token"]
     one_hot_BLC = np.eye(3)[np.asarray(batch.targets[:, :-1])]
     np.testing.assert_allclose(
@@ -153,14 +155,14 @@ def test_an_input_and_its_label_share_a_position(position, same):
     assert Transformer(position="none")._position(3) is None
 
 
-def test_never_reads_the_target_of_the_query(make_batch, random_params):
+def test_never_reads_the_target_of_the_query(make_batch, random_params, apply):
     batch = make_batch()
     model = Transformer(depth=1, width=8)
     params = random_params(model.init, batch)
     poisoned = Batch(
         inputs=batch.inputs, targets=batch.targets.at[:, -1].set(-(2**31)), kinds=batch.kinds, num_classes=10
     )
-    np.testing.assert_array_equal(model.apply(params, batch).values, model.apply(params, poisoned).values)
+    np.testing.assert_array_equal(apply(model, params, batch).values, apply(model, params, poisoned).values)
 
 
 def test_record_holds_every_attention_map_and_residual_stream(make_batch, random_params):

@@ -28,10 +28,9 @@ def small(**changes) -> Transformer:
 
 def prefix(batch: Batch, slots: int) -> Batch:
     """The first slots, of which the last is asked alone and its target cannot be read."""
-    targets = batch.targets[:, :slots].at[:, -1].set(-(2**31) if batch.num_classes else jnp.nan)
-    return dataclasses.replace(
-        batch, inputs=batch.inputs[:, :slots], targets=targets, kinds=batch.kinds[:, :slots], weights=None
-    )
+    inputs, targets, kinds = (np.array(part)[:, :slots] for part in (batch.inputs, batch.targets, batch.kinds))
+    targets[:, -1] = -(2**31) if batch.num_classes else np.nan
+    return dataclasses.replace(batch, inputs=inputs, targets=targets, kinds=kinds, weights=None)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +68,10 @@ def test_pairs_in_one_token_have_no_order_without_positions_and_mask(make_regres
     batch = make_regression(every=False)
     params, apply = random_params(model.init, batch), jax.jit(model.apply)
     value_B1 = apply(params, batch).values
-    order = jnp.asarray([2, 0, 1, 3])
-    permuted = dataclasses.replace(batch, inputs=batch.inputs[:, order], targets=batch.targets[:, order])
+    order, inputs, targets = [2, 0, 1, 3], np.asarray(batch.inputs), np.asarray(batch.targets)
+    permuted = dataclasses.replace(batch, inputs=inputs[:, order], targets=targets[:, order])
     np.testing.assert_allclose(apply(params, permuted).values, value_B1, atol=1e-5)
-    swapped = dataclasses.replace(batch, targets=batch.targets[:, jnp.asarray([1, 0, 2, 3])])
+    swapped = dataclasses.replace(batch, targets=targets[:, [1, 0, 2, 3]])
     assert not np.allclose(apply(params, swapped).values, value_B1, atol=1e-3)
     np.testing.assert_array_equal(apply(params, prefix(batch, 4)).values, value_B1)
 
@@ -177,10 +176,11 @@ def test_the_replaced_block_is_the_formula_of_narrow_heads_with_momentum(exact, 
     x_TD = np.random.default_rng(6).normal(size=(5, 8))
     momentum_TT = np.tril(0.4 ** (np.arange(5)[:, None] - np.arange(5.0)[None]), -1)
     want = formula(p, x_TD, heads=2, momentum_TT=momentum_TT, exact=exact)
+    apply = jax.jit(functools.partial(network.apply, causal=True), static_argnames="every")
     with jax.enable_x64(True):
-        got, _ = network.apply(p, jnp.asarray(x_TD)[None], causal=True, momentum_TT=jnp.asarray(momentum_TT))
+        got, _ = apply(p, x_TD[None], momentum_TT=momentum_TT)
         np.testing.assert_allclose(got[0], want, atol=1e-10)
-        asked, _ = network.apply(p, jnp.asarray(x_TD)[None], causal=True, every=2, momentum_TT=jnp.asarray(momentum_TT))
+        asked, _ = apply(p, x_TD[None], every=2, momentum_TT=momentum_TT)
         np.testing.assert_allclose(asked[0], want[::2], atol=1e-10)
 
 
