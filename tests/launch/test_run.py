@@ -14,6 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.conftest import QUICKLY
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
     from icl_sim.engine.settings import Evaluation, Training
@@ -55,7 +57,7 @@ def call(nursery) -> Callable[..., subprocess.CompletedProcess[str]]:
 def call_anew(*args: object) -> subprocess.CompletedProcess[str]:
     """In a process of its own, from its first line."""
     command = [sys.executable, str(ROOT / "launch" / "run.py"), *map(str, args)]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": QUICKLY}  # test_kill.py's are compiled as its users' are
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
 
 
