@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,8 +23,12 @@ from tests.engine.toys import group, member
 NAMES = ("preference", "preference_from", "preference_to")
 
 
+preference = jax.jit(metrics.preference)
+
+
 def told(context, memory, queries):
-    return tuple(float(metrics.preference(jnp.asarray(context), jnp.asarray(memory), queries)[n]) for n in NAMES)
+    found = preference(context, memory, queries)
+    return tuple(float(found[n]) for n in NAMES)
 
 
 # ------------------------------------------------------------------------------- the numbers
