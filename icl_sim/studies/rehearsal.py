@@ -10,6 +10,7 @@ import jax
 
 from icl_sim import metrics
 from icl_sim.engine import devices
+from icl_sim.engine.group import Group
 from icl_sim.engine.settings import Member
 from icl_sim.engine.step import initial_state, join
 from icl_sim.keys import stream
@@ -33,13 +34,14 @@ def rehearse(planned: Plan) -> None:
         key = repr(entry.member.task)
         if key not in loaded:
             loaded[key] = entry.member.task.load()
-        _rehearse(entry, len(group), loaded[key])
+        _rehearse(entry, group, loaded[key])
 
 
-def _rehearse(entry: Entry, members: int, shared: Any) -> None:
+def _rehearse(entry: Entry, group: Group, shared: Any) -> None:
+    first = jax.tree.map(lambda column: column[0], group.members)
     try:
-        held, _ = jax.eval_shape(_played, entry.member, shared)
-        _check_fits(held, members)
+        held, _ = jax.eval_shape(_played, first, shared)
+        _check_fits(held, len(group))
     except Exception as error:  # whatever a network or a learner raises on shapes that it was not made for
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if not isinstance(error, ValueError):

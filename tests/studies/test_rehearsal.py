@@ -85,3 +85,7 @@ def test_what_members_hold_together_must_fit_into_memory(monkeypatch):
     monkeypatch.setattr(devices, "memory", lambda: 2**14)
     with pytest.raises(ValueError, match=r"parameters of 1,000 members take"):
         rehearse(plan(study))
+
+
+def test_the_largest_seed_is_rehearsed():
+    rehearse(plan(_study(LeastSquares(), seed=2**32 - 1)))
