@@ -1,0 +1,108 @@
+"""An induction head forms at once, after a long plateau (Reddy 2023, "The mechanistic basis of data dependence and
+abrupt learning in an in-context classification task", arXiv 2312.03002).
+
+    python launch/run.py --config=configs/sequences/abrupt_transition.py --workdir=out/abrupt_transition
+
+Every sequence is of classes that it alone has, so that only the context tells. First the network learns to name a
+label of the context, any of the 8; then, within some hundred steps, label tokens attend to their items, the query to
+the right label, and the error falls. Words: see common.py.
+"""
+
+import icl_sim as icl
+from configs.sequences import common
+from configs.sequences.common import NETWORK, Scale, of
+from configs.words import words
+from icl_sim.predictors import InductionNetwork
+from icl_sim.studies.claims import At, Claim, Crossing, Largest, Smallest, above, below
+from icl_sim.studies.figures import STEP, Lines, Quantity
+from icl_sim.tasks.sequences.presets import reddy
+
+SCALES = {"reference": Scale(steps=4_000, seeds=3, points=80), "quick": Scale(steps=3_500, seeds=1, points=50)}
+PLATEAU = {"over": "step", "at_least": 700.0, "at_most": 1_500.0}
+FORMED = Crossing(of("error"), 0.5)
+
+
+def claim(id, statement, measure, condition, published=None):
+    return Claim(
+        id=id,
+        statement=statement,
+        source="Reddy 2023; numbers of one seed of ours at these settings",
+        measure=measure,
+        condition=condition,
+        published=published,
+        min_steps=3_500,
+    )
+
+
+CLAIMS = (
+    claim(
+        "plateau.error",
+        "From step 700 to 1,500 the error stays near 7/8, that of guessing one of the context's 8 labels.",
+        Smallest(of("error"), **PLATEAU),
+        above(0.8),
+        0.87,
+    ),
+    claim(
+        "plateau.labels",
+        "By then the answer is one of the context's labels.",
+        Smallest(of("from_context"), **PLATEAU),
+        above(0.75),
+        0.86,
+    ),
+    claim(
+        "plateau.previous",
+        "While label tokens do not attend to their items yet.",
+        Largest(of("previous_token"), **PLATEAU),
+        below(0.25),
+        0.13,
+    ),
+    claim(
+        "together",
+        "When the error falls below a half, they do: the head's first half forms as the error falls.",
+        At(of("previous_token"), FORMED),
+        above(0.35),
+        "0.65 at 2,400 steps",
+    ),
+    claim(
+        "strength",
+        "And the query tells right labels from wrong ones.",
+        At(of("induction_strength"), FORMED),
+        above(0.1),
+        "0.28 at 2,400 steps",
+    ),
+    claim("after", "In the end nearly all are answered from the context.", of("error"), below(0.1), 0.05),
+)
+
+
+def get_config(arg=""):
+    chosen = words(arg, {"scale": SCALES})
+    scale = SCALES[chosen["scale"]]
+    mechanism = (
+        Quantity("error", "icl", "Error on new classes"),
+        Quantity("from_context", "icl", "Answers that are in the context (CLA)"),
+        Quantity("label_tokens", "icl", "Attention to label tokens (TLA2)"),
+        Quantity("previous_token", "icl", "Attention of label tokens to their item (ILA1)"),
+        Quantity("right_labels", "icl", "Attention to the right label (TILA2)"),
+        Quantity("induction_strength", "icl", "Induction strength"),
+    )
+    study = icl.Study(
+        name=f"Abrupt transition ({chosen['scale']})",
+        description="Reddy 2023: new classes in every sequence, 8 pairs, 32 labels, two attention layers.",
+        task=reddy(num_classes=1024, burst=1, p_novel=1.0),
+        predictors={NETWORK: InductionNetwork()},
+        training=common.training(scale, learning_rate=3e-4),
+        evaluation=common.evaluation(scale),
+        sweep=icl.product({"seed": range(scale.seeds)}),
+        claims=CLAIMS,
+        figures=(
+            Lines(
+                name="mechanism",
+                title="An induction head forms at once",
+                quantities=mechanism,
+                x=STEP,
+                lines="quantity",
+            ),
+        ),
+        headline=("icl_error",),
+    )
+    return icl.config_of(study)

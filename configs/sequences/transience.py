@@ -1,0 +1,93 @@
+"""In-context learning comes, and goes while the training loss still falls (Singh et al. 2023, "The transient nature of
+emergent in-context learning in transformers", arXiv 2311.08360), on the data of Reddy 2023.
+
+    python launch/run.py --config=configs/sequences/transience.py --workdir=out/transience
+
+Of ten sequences nine have bursts, four classes twice each of 1,024, and one is of classes at random, which only the
+weights can answer. Words: see common.py.
+"""
+
+import icl_sim as icl
+from configs.sequences import common
+from configs.sequences.common import NETWORK, Scale, of
+from configs.words import words
+from icl_sim.predictors import InductionNetwork
+from icl_sim.studies.claims import Claim, Smallest, above, below
+from icl_sim.studies.figures import STEP, Lines, Quantity
+from icl_sim.tasks.sequences.presets import reddy
+
+SCALES = {"reference": Scale(steps=12_000, seeds=3, points=40), "quick": Scale(steps=5_000, seeds=1, points=25)}
+
+
+def claim(id, statement, measure, condition, published=None):
+    return Claim(
+        id=id,
+        statement=statement,
+        source="Singh et al. 2023; numbers of one seed of ours at these settings",
+        measure=measure,
+        condition=condition,
+        published=published,
+        min_steps=12_000,
+    )
+
+
+CLAIMS = (
+    claim(
+        "rises",
+        "In-context learning rises: at some step the error on new classes is below .15.",
+        Smallest(of("error"), over="step"),
+        below(0.15),
+        0.06,
+    ),
+    claim("falls", "And falls again: in the end the error is above a half.", of("error"), above(0.5), 0.76),
+    claim(
+        "memory",
+        "While classes at random are answered from the weights.",
+        of("error", "iid"),
+        below(0.1),
+        0.03,
+    ),
+)
+
+
+def get_config(arg=""):
+    chosen = words(arg, {"scale": SCALES})
+    scale = SCALES[chosen["scale"]]
+    study = icl.Study(
+        name=f"Transience ({chosen['scale']})",
+        description="Reddy 2023's data: 1,024 classes, four of them twice each in nine of ten contexts of 8 pairs.",
+        task=reddy(num_classes=1024, burst=2).replace(p_bursty=0.9),
+        predictors={NETWORK: InductionNetwork()},
+        training=common.training(scale, learning_rate=1e-3),
+        evaluation=common.evaluation(scale),
+        sweep=icl.product({"seed": range(scale.seeds)}),
+        claims=CLAIMS,
+        figures=(
+            Lines(
+                name="errors",
+                title="In-context learning comes and goes",
+                quantities=(
+                    Quantity("error", "icl", "New classes (in-context)"),
+                    Quantity("restricted_error", "icl", "New classes, of the context's labels"),
+                    Quantity("error", "swap", "Labels one further (in-context)"),
+                    Quantity("error", "iid", "Classes at random (in-weight)"),
+                    Quantity("restricted_error", "ciwl", "Label shown elsewhere (in-weight)"),
+                ),
+                x=STEP,
+                lines="quantity",
+            ),
+            Lines(
+                name="mechanism",
+                title="The head while it happens",
+                quantities=(
+                    Quantity("previous_token", "icl", "Attention of label tokens to their item (ILA1)"),
+                    Quantity("induction_strength", "icl", "Induction strength"),
+                    Quantity("from_context", "icl", "Answers that are in the context (CLA)"),
+                ),
+                x=STEP,
+                lines="quantity",
+            ),
+        ),
+        headline=("icl_error", "iwl_error"),
+    )
+    return icl.config_of(study)

@@ -1,0 +1,45 @@
+"""The studies of class sequences plan, are answered by what they measure, and ask for what was said."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from icl_sim import metrics
+from icl_sim.studies import claims as claims_module
+from icl_sim.studies import codec
+from icl_sim.studies.plan import plan
+from icl_sim.studies.rehearsal import rehearse
+from tests.configs.test_regression_configs import values_of
+
+STUDIES = [(name, words) for name in ("abrupt_transition", "transience") for words in ("", "quick")]
+
+
+def config(name, words=""):
+    return importlib.import_module(f"configs.sequences.{name}").get_config(words)
+
+
+@pytest.mark.parametrize(("name", "words"), STUDIES)
+def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
+    plain = config(name, words)
+    study = codec.study_of(plain)
+    planned = plan(study)
+    if words:
+        rehearse(planned)
+    sets = study.task.evaluation_sets()
+    known = {*metrics.CLASSIFICATION, *study.task.measured}
+    assert claims_module.check(plain.claims) == tuple(plain.claims)
+    seeds = {point["seed"] for point in study.sweep}
+    for claim in plain.claims:
+        assert all(v.predictor in study.predictors and v.eval_set in sets for v in values_of(claim.measure))
+        assert all(v.metric in known for v in values_of(claim.measure))
+        assert claim.min_steps <= codec.study_of(config(name)).training.steps
+        assert words or len(seeds) >= claim.min_seeds
+    for figure in plain.figures:
+        assert all(q.metric in known and q.eval_set in sets for q in figure.quantities)
+
+
+def test_a_wrong_word_is_a_sentence():
+    with pytest.raises(ValueError, match="is no variant; allowed: |Did you mean"):
+        config("transience", "quikc")
