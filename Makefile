@@ -8,7 +8,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
-WORKERS ?= 2
+# Beyond four they only compile the same things more often.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -lt 4 ] && echo "$$n" || echo 4)
 STARTED := $(shell date +%s)
 
 # The stamp holds the folder it was made for: where the checkout was moved, its Python is gone or a set-up was cut

@@ -107,7 +107,7 @@ def test_parts_from_elsewhere_must_be_trained(make_batch, random_params):
         with_parts(initial, trained["gate"], None)
 
 
-OF_CLASSES = ("gated", "in_weight", "kernel_copy", "nearest", "transformer")
+OF_CLASSES = ("gated", "in_weight", "induction", "kernel_copy", "nearest", "transformer")
 
 
 @pytest.mark.parametrize("name", OF_CLASSES)
@@ -122,7 +122,7 @@ def test_no_predictor_reads_the_class_of_the_query(name, make_batch, random_para
     np.testing.assert_array_equal(values, apply(params, poisoned).values)
 
 
-@pytest.mark.parametrize("name", sorted(set(PREDICTORS) - {"gated", "in_weight", "kernel_copy"}))
+@pytest.mark.parametrize("name", sorted(set(PREDICTORS) - {"gated", "in_weight", "induction", "kernel_copy"}))
 def test_no_predictor_reads_the_value_of_the_last_slot(name, key):
     if name in ("boosting", "tree"):
         pytest.importorskip("sklearn")

@@ -5,7 +5,8 @@ scale, bias or norm, layer l is
 
     x_j <- x_j + V_l sum_{i <= j} a_ij x_i,        a_ij = softmax_i(<K_l x_i, Q_l x_j>).
 
-The query's token goes through ReLU layers and a linear one, without bias, to the labels. Label vectors are random and stay so.
+The query's token goes through ReLU layers and a linear one, without bias, to the labels. Label vectors are random and
+stay so.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ import pytest
 
 import icl_sim as icl
 from icl_sim import metrics
-from icl_sim.engine.simulate import simulate
+from icl_sim.engine.settings import Member
+from icl_sim.engine.step import initial_state, train
 from icl_sim.predictors import InductionNetwork
-from icl_sim.studies.plan import plan
 from icl_sim.tasks import Regression
 from icl_sim.tasks.sequences.presets import reddy
 from icl_sim.types import Batch, Outputs
@@ -65,14 +65,19 @@ def test_it_has_the_published_size():
 
 
 def test_label_vectors_do_not_train_and_all_else_does():
-    study = icl.Study(
-        task=reddy(16, 4, burst=2, context_length=4),
-        predictors={"network": NETWORK},
+    task = reddy(16, 4, burst=2, context_length=4)
+    member = Member(
+        task=task,
+        eval_task=task,
+        predictor=NETWORK,
         training=icl.Training(steps=3, batch_size=4),
-        evaluation=icl.Evaluation(sequences=4, batch_size=4, points=1),
+        evaluation=icl.Evaluation(),
+        seed=0,
     )
-    (group,) = plan(study).groups
-    first, *_, last = (jax.tree.map(np.array, chunk.state.parts) for chunk in simulate(group))
+    (phase,) = NETWORK.phases
+    before = jax.jit(lambda member: initial_state(member, None))(member)
+    first = jax.tree.map(np.array, before.parts)
+    last = jax.jit(lambda member, state: train(member, state, None, 0, 3, phase))(member, before).parts
     stays = jax.tree.map(lambda a, b: bool(np.all(a == b)), first, last)
     assert stays.pop("labels") == {"vectors": True} and not any(jax.tree.leaves(stays))
 
