@@ -59,7 +59,7 @@ SCALES = {
         pairs=11,
         network=REFERENCE,
         training=fast(10_000),
-        seeds=3,
+        seeds=2,
         more={"long": 26, "depth": 2, "hidden": 20, "nonzero": 2, "curriculum": False},
     ),
     "quick": Scale(
