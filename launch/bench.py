@@ -32,6 +32,7 @@ CASES = {  # with their members
     "garg_tiny": 1,
     "raventos_small": 1,
     "raventos_base": 1,
+    "reddy": 1,
 }
 _CASE = flags.DEFINE_enum("case", next(iter(CASES)), list(CASES), "What to measure.")
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write; printed all the same.")
@@ -75,7 +76,7 @@ def main(argv: list[str]) -> int:
         found = {"context_length": _LENGTH.value}
         found |= measure(s0(members, _LENGTH.value), _SECONDS.value, _ROUNDS.value)
     else:
-        found = measure(regression(_CASE.value, members), _SECONDS.value, _ROUNDS.value)
+        found = measure(published_networks(_CASE.value, members), _SECONDS.value, _ROUNDS.value)
     text = json.dumps({"case": _CASE.value, "members": members, **found}, indent=1)
     print(text)
     if out:
@@ -217,18 +218,20 @@ def s0(members: int, context_length: int):
     return group
 
 
-def regression(case: str, members: int):
-    """Published networks on their regression tasks, one group of seeds.
+def published_networks(case: str, members: int):
+    """Published networks on their tasks, one group of seeds.
 
     `lsa_b`: one layer of linear self-attention of von Oswald et al. 2023; `garg_tiny`: the smallest transformer of Garg
-    et al. 2022 at d = 20; `raventos_small` and `raventos_base`: Raventos et al. 2023 at 2^10 tasks.
+    et al. 2022 at d = 20; `raventos_small` and `raventos_base`: Raventos et al. 2023 at 2^10 tasks;
+    `reddy`: the two attention layers of Reddy 2023 on 1,024 classes, 8 pairs.
     """
     from icl_sim.engine.group import by_structure
     from icl_sim.engine.settings import Evaluation, Member, Training
-    from icl_sim.predictors import LinearAttention
+    from icl_sim.predictors import InductionNetwork, LinearAttention
     from icl_sim.predictors.networks import published
     from icl_sim.tasks import Regression
     from icl_sim.tasks.regression import Linear, Uniform
+    from icl_sim.tasks.sequences.presets import reddy
 
     if case == "lsa_b":
         predictor, training = LinearAttention(), Training(batch_size=2048)
@@ -236,6 +239,8 @@ def regression(case: str, members: int):
     elif case == "garg_tiny":
         predictor, training = published.garg("tiny"), Training(batch_size=64, microbatches=8)
         task = Regression(dim=20, context_length=40)
+    elif case == "reddy":
+        predictor, training, task = InductionNetwork(), Training(batch_size=128), reddy()
     else:
         predictor = published.raventos(case.removeprefix("raventos_"))
         training = Training(batch_size=256, microbatches=8 if case == "raventos_base" else 16)

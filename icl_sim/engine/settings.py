@@ -35,6 +35,8 @@ class Training:
       clip_norm: gradients longer than that (all of a part's as one vector) are shortened to it; None for never.
       weight_decay: pulls parameters named "kernel" to 0, by `rate * weight_decay` of them per update and apart from
         Adam (Loshchilov and Hutter 2019); in a network of blocks, those of its blocks alone. None for none.
+      l2: adds `l2` times all parameters that train to their gradient, before it is clipped and before Adam: that of the
+        penalty l2/2 |w|^2. None for none.
       schedule: `"constant"`; `"rsqrt"`: proportional to step^-1/2 after the warm-up; `"cosine"`: half a cosine to 0 at
         the last step; or `"triangle"`: straight to 0 there.
       warmup_steps: linear warm-up from 0, in every schedule; 0 for none.
@@ -49,6 +51,7 @@ class Training:
     adam_b2: float = static(0.999)
     clip_norm: Leaf | None = None
     weight_decay: Leaf | None = None
+    l2: Leaf | None = None
     schedule: str = static("constant")
     warmup_steps: Leaf = 0
 
@@ -72,6 +75,8 @@ class Training:
             raise ValueError(f"training.clip_norm is {self.clip_norm}; it must be positive, or None.")
         if self.weight_decay is not None and not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"training.weight_decay is {self.weight_decay}; it must be at least 0, finite, or None.")
+        if self.l2 is not None and not 0 <= self.l2 < math.inf:
+            raise ValueError(f"training.l2 is {self.l2}; it must be at least 0, finite, or None.")
         names.require("training.schedule", self.schedule, SCHEDULES)
         least = 1 if self.schedule == "rsqrt" else 0
         if not self.warmup_steps >= least:

@@ -95,7 +95,10 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
         rate = learning_rate(member.training, step)
         parts, moments = dict(state.parts), dict(state.moments)
         for name in trained:
-            direction, moments[name] = adam.update(gradients[name], state.moments[name])
+            slope = gradients[name]
+            if (l2 := member.training.l2) is not None:
+                slope = jax.tree.map(lambda g, p: g + l2 * p, slope, state.parts[name])
+            direction, moments[name] = adam.update(slope, state.moments[name])
             direction = _decaying(direction, state.parts[name], member.training.weight_decay)
             parts[name] = jax.tree.map(lambda p, d: p - rate * d, state.parts[name], direction)
         return value, parts, moments

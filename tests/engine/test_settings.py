@@ -42,6 +42,7 @@ def test_one_point_is_the_end_and_no_training_is_one_evaluation():
         (Training(adam_b1=1.0), "training.adam_b1 is 1.0; it must be at least 0 and below 1."),
         (Training(adam_b2=-0.1), "training.adam_b2 is -0.1; it must be at least 0 and below 1."),
         (Training(clip_norm=0.0), "training.clip_norm is 0.0; it must be positive, or None."),
+        (Training(l2=-1.0), "training.l2 is -1.0; it must be at least 0, finite, or None."),
         (Training(weight_decay=-1.0), "training.weight_decay is -1.0; it must be at least 0, finite, or None."),
         (Training(schedule="rsqrt"), "warmup_steps is 0; with schedule 'rsqrt' it must be at least 1"),
         (Training(warmup_steps=-1), "warmup_steps is -1; with schedule 'constant' it must be at least 0"),

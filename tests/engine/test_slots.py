@@ -230,6 +230,18 @@ def test_clipped_gradients_have_at_most_the_norm(norm, kept):
     np.testing.assert_allclose(step, gradient * (norm / length if kept else 1), rtol=5e-3)
 
 
+def test_the_penalty_is_in_the_gradient_of_every_parameter():
+    """With an epsilon so large a step of Adam is rate g / epsilon, so that steps differ by the penalty's gradient."""
+    free, held = (
+        [state.parts["all"] for _, state in (chunks[0], chunks[-1])]
+        for l2 in (None, 0.25)
+        for chunks in (run(group(_member(First(factor=4.0), steps=1, l2=l2, adam_epsilon=1e6, learning_rate=1e6))),)
+    )
+    for name in ("factor", "kernel"):
+        assert free[0][name][0] == held[0][name][0] != 0
+        assert free[1][name][0] - held[1][name][0] == pytest.approx(0.25 * free[0][name][0], rel=5e-3)
+
+
 def test_decay_pulls_kernels_alone():
     decayed, free = (
         run(group(_member(First(factor=0.5), steps=1, learning_rate=0.1, weight_decay=decay)))[-1][1].parts["all"]
