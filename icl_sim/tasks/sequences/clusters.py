@@ -60,24 +60,34 @@ class Clusters:
         of one class and exemplar number show one item."""
         if self.table is None:
             raise ValueError("The clusters have not been drawn yet; call prepare first.")
-        table, known = self.table, len(self.table)
+        table, known, (B, slots) = self.table, len(self.table), classes_BS.shape
 
-        def row(key: Key, classes_S: Array, exemplars_S: Array) -> Array:
-            # One draw for both: rows of noise, and rows of means, of which a new class takes the one of its first slot.
-            slots = len(classes_S)
-            drawn_RX = draws.normal(key, (2 * slots, self.dim)) / math.sqrt(self.dim)
+        def means(_: None) -> Array:
+            """What comes after the noise among a row's numbers, `[B, S, dim]`."""
+            again_B = jax.random.clone(keys_B)
+            return jax.vmap(lambda key: draws.normal(key, (2 * slots, self.dim))[slots:])(again_B)
+
+        def none(_: None) -> Array:
+            return jnp.zeros((B, slots, self.dim))
+
+        # Most batches have no new class, and drawing their means would be a quarter of all sampling.
+        mean_BSX = jax.lax.cond(jnp.any(classes_BS >= known), means, none, None)
+
+        def row(key: Key, classes_S: Array, exemplars_S: Array, mean_SX: Array) -> Array:
+            noise_SX = draws.normal(key, (slots, self.dim)) / math.sqrt(self.dim)
+            # A new class has the mean of its first slot.
             first_S = jnp.argmax(classes_S[:, None] == classes_S[None, :], axis=1)
-            new_SX = drawn_RX[slots:][first_S]
+            new_SX = mean_SX[first_S] / math.sqrt(self.dim)
             old_S = jnp.minimum(classes_S, known - 1)
             is_new_S1 = (classes_S >= known)[:, None]
             if not self.exemplars:
-                return self._scattered(jnp.where(is_new_S1, new_SX, table[old_S]), drawn_RX[:slots][exemplars_S])
+                return self._scattered(jnp.where(is_new_S1, new_SX, table[old_S]), noise_SX[exemplars_S])
             # An exemplar of a new class: the first slot of that class and number has its noise.
             same_SS = (classes_S[:, None] == classes_S[None, :]) & (exemplars_S[:, None] == exemplars_S[None, :])
-            item_SX = self._scattered(new_SX, drawn_RX[:slots][jnp.argmax(same_SS, axis=1)])
+            item_SX = self._scattered(new_SX, noise_SX[jnp.argmax(same_SS, axis=1)])
             return jnp.where(is_new_S1, item_SX, table[old_S, exemplars_S])
 
-        return jax.vmap(row)(keys_B, classes_BS, exemplars_BS)
+        return jax.vmap(row)(keys_B, classes_BS, exemplars_BS, mean_BSX)
 
     def _scattered(self, mean: Array, noise: Array) -> Array:
         return (mean + self.noise * noise) / jnp.sqrt(1 + jnp.square(self.noise))
