@@ -9,11 +9,12 @@ the right label, and the error falls. Words: see common.py.
 """
 
 import icl_sim as icl
+from configs.regression.common import claims_of
 from configs.sequences import common
 from configs.sequences.common import NETWORK, Scale, of
 from configs.words import words
 from icl_sim.predictors import InductionNetwork
-from icl_sim.studies.claims import At, Claim, Crossing, Largest, Smallest, above, below
+from icl_sim.studies.claims import At, Crossing, Largest, Smallest, above, below
 from icl_sim.studies.figures import STEP, Lines, Quantity
 from icl_sim.tasks.sequences.presets import reddy
 
@@ -22,15 +23,7 @@ PLATEAU = {"over": "step", "at_least": 700.0, "at_most": 1_500.0}
 FORMED = Crossing(of("error"), 0.5)
 
 
-def claim(id, statement, measure, condition):
-    return Claim(
-        id=id,
-        statement=statement,
-        source="Reddy 2023",
-        measure=measure,
-        condition=condition,
-        min_steps=3_500,
-    )
+claim = claims_of("Reddy 2023", min_steps=3_500)
 
 
 CLAIMS = (

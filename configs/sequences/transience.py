@@ -8,11 +8,12 @@ weights can answer. A penalty on weights slows what ends it. Words: see common.p
 """
 
 import icl_sim as icl
+from configs.regression.common import claims_of
 from configs.sequences import common
 from configs.sequences.common import NETWORK, Scale, of
 from configs.words import words
 from icl_sim.predictors import InductionNetwork
-from icl_sim.studies.claims import Claim, Largest, Ratio, Smallest, above, below
+from icl_sim.studies.claims import Largest, Ratio, Smallest, above, below
 from icl_sim.studies.figures import STEP, Lines, Quantity
 from icl_sim.tasks.sequences.presets import reddy
 
@@ -20,15 +21,7 @@ L2 = (0.0, 1e-3)
 SCALES = {"reference": Scale(steps=12_000, seeds=3, points=40), "quick": Scale(steps=5_000, seeds=1, points=25)}
 
 
-def claim(id, statement, measure, condition):
-    return Claim(
-        id=id,
-        statement=statement,
-        source="Singh et al. 2023",
-        measure=measure,
-        condition=condition,
-        min_steps=12_000,
-    )
+claim = claims_of("Singh et al. 2023", min_steps=12_000)
 
 
 def free(metric, eval_set="icl"):
