@@ -107,6 +107,18 @@ def bits(key: Key, shape: tuple[int, ...]) -> Array:
     return jnp.reshape(x ^ y, shape)
 
 
+def number_below(u: Array, count: Leaf | Array) -> Array:
+    """Numbers of 0..count-1, int32, all equally likely, from uniform ones in [0, 1), any shape."""
+    return jnp.clip(jnp.floor(u * count).astype(jnp.int32), 0, count - 1)
+
+
+def permutation(u_L: Array) -> Array:
+    """A permutation of 0..L-1, all equally likely: how many uniforms are below each, ties (one in 2^23) by number."""
+    number_L = jnp.arange(len(u_L))
+    tied_LL = (u_L[None, :] == u_L[:, None]) & (number_L[None, :] < number_L[:, None])
+    return jnp.sum((u_L[None, :] < u_L[:, None]) | tied_LL, axis=1)
+
+
 def _is_known(key: Key) -> bool:
     """Whether `bits` has the numbers of `jax.random` for this key, and they become float32."""
     config: Any = jax.config

@@ -14,7 +14,8 @@ import dataclasses
 import math
 
 import icl_sim as icl
-from configs.regression import common, function_classes
+from configs.claiming import claims_of
+from configs.regression import function_classes
 from configs.regression.common import Scale, value
 from configs.words import words
 from icl_sim.predictors import DiscreteMMSE, LeastSquares
@@ -43,7 +44,7 @@ MORE = {
 }
 SCALES = {name: dataclasses.replace(scale, more=MORE[name]) for name, scale in function_classes.SCALES.items()}
 PARTS = ("curriculum", "weights", "prompts")
-claim = common.claims_of("Garg et al. 2022", min_steps=8_000)
+claim = claims_of("Garg et al. 2022", min_steps=8_000)
 
 
 def claims(part: str, scale: Scale):

@@ -10,7 +10,7 @@ sigma^2/tau^2. Words: see common.py.
 import dataclasses
 
 import icl_sim as icl
-from configs.regression import common
+from configs.claiming import claims_of
 from configs.regression.common import REFERENCE, Scale, fast, value
 from configs.words import words
 from icl_sim.predictors import Ridge
@@ -36,7 +36,7 @@ SCALES = {
     "reference": Scale(dim=4, pairs=12, network=REFERENCE, training=fast(8_000), seeds=2),
     "quick": Scale(dim=4, pairs=12, network=REFERENCE, training=fast(1_500)),
 }
-claim = common.claims_of("Akyurek et al. 2023, section 4.2", min_steps=8_000)
+claim = claims_of("Akyurek et al. 2023, section 4.2", min_steps=8_000)
 
 
 def diagonal(dim):

@@ -1,4 +1,4 @@
-"""What the regression studies share: networks and optimisers of the papers, scales to run at, and how claims are made.
+"""What the regression studies share: networks and optimisers of the papers, and scales to run at.
 
 The part after the colon of `--config=FILE:WORDS` names a scale, and where a study has several parts one of them:
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import icl_sim as icl
 from icl_sim.predictors import Transformer
-from icl_sim.studies.claims import Claim, Value
+from icl_sim.studies.claims import Value
 
 # From flax's default start it learns in 2,000 steps what it takes many more for from GPT-2's (docs/regression.md).
 REFERENCE = Transformer(depth=3, width=64, heads=2, tokens="separate", position="learned")
@@ -50,21 +50,3 @@ def value(
     metric: str, predictor: str = "transformer", eval_set: str = "default", where: Mapping[str, Any] | None = None
 ) -> Value:
     return Value(predictor=predictor, metric=metric, eval_set=eval_set, where=where or {})
-
-
-def claims_of(source: str, min_steps: int):
-    """A maker of claims of one source, with the steps below which a network says nothing."""
-
-    def claim(id, statement, measure, condition, published=None, *, steps: int = min_steps, seeds: int = 3) -> Claim:
-        return Claim(
-            id=id,
-            statement=statement,
-            source=source,
-            measure=measure,
-            condition=condition,
-            published=published,
-            min_seeds=seeds,
-            min_steps=steps,
-        )
-
-    return claim

@@ -9,7 +9,7 @@ Words: see common.py.
 import dataclasses
 
 import icl_sim as icl
-from configs.regression import common
+from configs.claiming import claims_of
 from configs.regression.bayes_noise import AKYUREK
 from configs.regression.common import REFERENCE, Scale, fast, value
 from configs.words import words
@@ -59,7 +59,7 @@ SCALES = {
         dim=4, pairs=10, network=REFERENCE, training=fast(1_500), more={"depths": (1, 2, 4), "widths": (16, 64)}
     ),
 }
-claim = common.claims_of("Akyurek et al. 2023, section 4.3", min_steps=8_000)
+claim = claims_of("Akyurek et al. 2023, section 4.3", min_steps=8_000)
 
 
 def claims(scale: Scale):

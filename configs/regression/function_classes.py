@@ -11,7 +11,7 @@ mixture, gaussian_process, sine. Trees and boosting need scikit-learn: pip insta
 import dataclasses
 
 import icl_sim as icl
-from configs.regression import common
+from configs.claiming import claims_of
 from configs.regression.common import REFERENCE, Scale, fast, value
 from configs.words import words
 from icl_sim.metrics import GradientAlignment
@@ -71,7 +71,7 @@ SCALES = {
     ),
 }
 _OLS, _NEAREST = {"ols": LeastSquares()}, {"knn": Nearest(neighbours=3)}
-claim = common.claims_of("Garg et al. 2022", min_steps=8_000)
+claim = claims_of("Garg et al. 2022", min_steps=8_000)
 
 
 def functions(scale: Scale):

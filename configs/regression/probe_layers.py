@@ -11,7 +11,7 @@ prompts. Words: see common.py.
 import dataclasses
 
 import icl_sim as icl
-from configs.regression import common
+from configs.claiming import claims_of
 from configs.regression.bayes_noise import AKYUREK
 from configs.regression.common import REFERENCE, Scale, value
 from configs.words import words
@@ -48,7 +48,7 @@ SCALES = {
     ),
 }
 TARGETS = {"moment": "X'y", "weights": "least-squares weights"}
-claim = common.claims_of("Akyurek et al. 2023, section 5", min_steps=8_000)
+claim = claims_of("Akyurek et al. 2023, section 5", min_steps=8_000)
 
 
 def claims(depth: int):

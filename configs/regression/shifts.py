@@ -8,7 +8,7 @@ Words: see common.py.
 import dataclasses
 
 import icl_sim as icl
-from configs.regression import common
+from configs.claiming import claims_of
 from configs.regression.common import value
 from configs.regression.function_classes import SCALES
 from configs.words import words
@@ -33,7 +33,7 @@ SHIFTS = {
     "w_scale:3": "weights x 3",
     "query_scale:2": "query x 2",
 }
-claim = common.claims_of("Garg et al. 2022, section 4", min_steps=8_000)
+claim = claims_of("Garg et al. 2022, section 4", min_steps=8_000)
 
 
 def claims(dim: int, last: int):

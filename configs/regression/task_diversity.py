@@ -16,7 +16,7 @@ import dataclasses
 import math
 
 import icl_sim as icl
-from configs.regression import common
+from configs.claiming import claims_of
 from configs.regression.common import REFERENCE, Scale, fast, value
 from configs.words import words
 from icl_sim.predictors import DiscreteMMSE, Ridge, SmoothedMMSE
@@ -83,7 +83,7 @@ SCALES = {
         },
     ),
 }
-claim = common.claims_of("Raventos et al. 2023", min_steps=8_000)
+claim = claims_of("Raventos et al. 2023", min_steps=8_000)
 SMOOTHING = (0.1, 0.2, 0.4, 0.8)  # widths of smoothed dMMSE; the best of them on new tasks is "optimally smoothed"
 WEIGHT_DECAYS = (0.0, 0.1)
 

@@ -9,7 +9,7 @@ the right label, and the error falls. Words: see common.py.
 """
 
 import icl_sim as icl
-from configs.regression.common import claims_of
+from configs.claiming import claims_of
 from configs.sequences import common
 from configs.sequences.common import NETWORK, Scale, of
 from configs.words import words

@@ -1,4 +1,4 @@
-"""What the studies of class sequences share: scales, and how claims are made.
+"""What the studies of class sequences share: scales, training and evaluation.
 
 The part after the colon of `--config=FILE:WORDS` names a scale:
 

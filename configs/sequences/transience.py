@@ -8,7 +8,7 @@ weights can answer. A penalty on weights slows what ends it. Words: see common.p
 """
 
 import icl_sim as icl
-from configs.regression.common import claims_of
+from configs.claiming import claims_of
 from configs.sequences import common
 from configs.sequences.common import NETWORK, Scale, of
 from configs.words import words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from icl_sim import metrics
 from icl_sim.engine.settings import Member
 from icl_sim.engine.structure import structure
 from icl_sim.keys import stream
-from icl_sim.types import Answerer, Array, Batch, Outputs, Params, Task
+from icl_sim.types import Answerer, Array, Batch, Outputs, Params, Task, setting
 
 _RESAMPLING = 2**31 - 1  # counter of the key of bootstraps, which no batch reaches
 PRETRAINING, SUMMARY, ONLINE, PARAMETERS = "pretraining", "summary", "online", "parameters"
@@ -27,7 +26,7 @@ def evaluate(member: Member, params: Params, references: Mapping[str, Params], s
     Where every slot is a query, `name` is the mean over slots by their weights and `name/k` that of the slot which k
     context pairs precede.
     """
-    asked = _Asked(member, params, references)
+    asked = _Asked(member=member, params=params, references=references)
     tasks = {**member.eval_task.evaluation_sets(), PRETRAINING: member.task}
     measures: dict[str, Mapping[str, Array]] = {}
     for names in _alike(tasks):
@@ -66,8 +65,7 @@ def _alike(tasks: Mapping[str, Task]) -> list[list[str]]:
     return list(groups.values())
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@setting
 class _Asked:
     """Who is measured, and with whom compared."""
 

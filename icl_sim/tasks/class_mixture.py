@@ -18,7 +18,7 @@ from icl_sim.tasks.omniglot import Omniglot
 from icl_sim.tasks.prior import TwoGroupPrior
 from icl_sim.tasks.prototypes import Prototypes
 from icl_sim.tasks.symbols import Symbols
-from icl_sim.types import CONTEXT, QUERY, SUPPORT, Array, Batch, Key, Leaf, Task, setting, static
+from icl_sim.types import SUPPORT, Array, Batch, Key, Leaf, Task, setting, static
 
 # Laws of the query's class.
 ANY, HIGH, LOW = 0, 1, 2
@@ -107,7 +107,7 @@ class ClassMixture(Task):
         return Batch(
             inputs=self.inputs.render(keys_B2[:, 1], classes_BS),
             targets=noisy_BS,
-            kinds=_kinds(classes_BS),
+            kinds=contexts.kinds(classes_BS),
             latents={"classes": classes_BS, "label_probs": label_probs_BC},
             num_classes=self.num_classes,
         )
@@ -256,9 +256,3 @@ class ClassMixture(Task):
         common = shifted(classes, self.num_high)
         rare = self.num_high + shifted(classes - self.num_high, self.num_low)
         return jnp.where(classes < self.num_high, common, rare)
-
-
-def _kinds(classes_BS: Array) -> Array:
-    matches_BS = classes_BS == classes_BS[:, -1:]
-    kinds_BS = jnp.where(matches_BS, SUPPORT, CONTEXT).astype(jnp.int8)
-    return kinds_BS.at[:, -1].set(QUERY)

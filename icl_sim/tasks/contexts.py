@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from icl_sim import draws
 from icl_sim.tasks.prior import TwoGroupPrior
-from icl_sim.types import Array, Leaf
+from icl_sim.types import CONTEXT, QUERY, SUPPORT, Array, Leaf
 
 CONDITIONAL, INSERT = "conditional", "insert"
 LAWS = (CONDITIONAL, INSERT)
@@ -54,11 +55,7 @@ def context_classes(
     """
     length = u_class_L.shape[0]
     slot_L = jnp.arange(length)
-    # A uniform permutation: how many slots come before each, ties (one in 2^23) by slot.
-    before_LL = (u_rank_L[None, :] < u_rank_L[:, None]) | (
-        (u_rank_L[None, :] == u_rank_L[:, None]) & (slot_L[None, :] < slot_L[:, None])
-    )
-    rank_L = jnp.sum(before_LL, axis=1)
+    rank_L = draws.permutation(u_rank_L)
     unconditional_L = prior.draw(u_class_L)
     if law == CONDITIONAL:
         first = first_match(u_first, prior.mass(jnp.asarray(query)), length)
@@ -71,3 +68,10 @@ def context_classes(
     free_L = relevant & ~exactly & free_L
     other_L = jnp.where(free_L, unconditional_L, prior.draw_excluding(u_class_L, query))
     return jnp.where(forced_L, query, other_L)
+
+
+def kinds(classes_BS: Array) -> Array:
+    """What kind each slot is, int8 `[B, S]`: `SUPPORT` where a slot of the context has the class of the query."""
+    matches_BS = classes_BS == classes_BS[:, -1:]
+    kinds_BS = jnp.where(matches_BS, SUPPORT, CONTEXT).astype(jnp.int8)
+    return kinds_BS.at[:, -1].set(QUERY)

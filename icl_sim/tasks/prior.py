@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from icl_sim.draws import number_below
 from icl_sim.types import Array, Leaf, setting, static
 
 
@@ -50,11 +51,8 @@ class TwoGroupPrior:
     def _invert(v: Array, mass_high: Leaf | Array, mass_low: Leaf | Array, n_high: int | Array, n_low: int | Array):
         """Inverse CDF of `mass_high` spread over n_high ids followed by `mass_low` over n_low ids, v in [0, total)."""
 
-        def uniform_id(share: Array, n: int | Array) -> Array:
-            return jnp.clip(jnp.floor(share * n).astype(jnp.int32), 0, n - 1)
-
         # An empty group is never chosen; its denominator only has to be finite.
         is_high = (v < mass_high) | (jnp.asarray(mass_low) <= 0)
-        high_id = uniform_id(v / jnp.where(mass_high > 0, mass_high, 1.0), n_high)
-        low_id = uniform_id((v - mass_high) / jnp.where(mass_low > 0, mass_low, 1.0), n_low)
+        high_id = number_below(v / jnp.where(mass_high > 0, mass_high, 1.0), n_high)
+        low_id = number_below((v - mass_high) / jnp.where(mass_low > 0, mass_low, 1.0), n_low)
         return jnp.where(is_high, high_id, n_high + low_id)

@@ -17,13 +17,14 @@ import jax.numpy as jnp
 
 from icl_sim import draws, names
 from icl_sim.keys import stream
+from icl_sim.tasks import contexts
 from icl_sim.tasks.glyphs import Glyphs
 from icl_sim.tasks.omniglot import Omniglot
 from icl_sim.tasks.sequences import composition, exemplars, labels
 from icl_sim.tasks.sequences.clusters import Clusters
 from icl_sim.tasks.sequences.features import Features
 from icl_sim.tasks.sequences.zipf import ClassLaw, distinct_numbers, zipf
-from icl_sim.types import CONTEXT, QUERY, SUPPORT, Array, Batch, Key, Leaf, Task, setting, static
+from icl_sim.types import Array, Batch, Key, Leaf, Task, setting, static
 
 FIXED, PER_SEQUENCE = "fixed", "per_sequence"
 LABELS = (FIXED, PER_SEQUENCE)
@@ -152,14 +153,12 @@ class BurstySequences(Task):
         u_BU = draws.uniform(key_composition, (batch_size, sum(sizes)))
         ends = [sum(sizes[: n + 1]) for n in range(len(sizes) - 1)]
         told = jax.vmap(lambda u_U: self._sequence(*jnp.split(u_U, ends)))(u_BU)
-        matches_BS = told["classes"] == told["classes"][:, -1:]
-        kinds_BS = jnp.where(matches_BS, SUPPORT, CONTEXT).astype(jnp.int8)
         return Batch(
             inputs=self.inputs.render_exemplars(
                 jax.random.split(key_inputs, batch_size), told["classes"], told["exemplars"]
             ),
             targets=told["labels"],
-            kinds=kinds_BS.at[:, -1].set(QUERY),
+            kinds=contexts.kinds(told["classes"]),
             latents={
                 "classes": told["classes"],
                 "bursty": told["bursty"],
@@ -205,7 +204,7 @@ class BurstySequences(Task):
 
         burst_S, in_burst_S = jnp.append(own_L, asked), jnp.append(in_burst_L, bursty)
         labels_S = self._labels(classes_S, burst_S, in_burst_S, way_W, u_label_S, u_name_W, u_shown)
-        order_S = jnp.append(composition.permutation(u_place_L), self.context_length)
+        order_S = jnp.append(draws.permutation(u_place_L), self.context_length)
         classes_S, labels_S = classes_S[order_S], labels_S[order_S]
         u_SE = jnp.reshape(u_exemplar, (self.context_length + 1, -1))
         return {
@@ -250,7 +249,7 @@ class BurstySequences(Task):
             place_W = jnp.argmax(classes_S[None, :] == way_W[::-1][:, None], axis=1)
             flipped_S = jnp.where(in_burst_S, fixed_S[place_W][burst_S], fixed_S)
             result_S = jnp.where(relabel == labels.FLIPPED, flipped_S, result_S)
-        slot = jnp.clip(jnp.floor(u_shown * self.context_length).astype(jnp.int32), 0, self.context_length - 1)
+        slot = draws.number_below(u_shown, self.context_length)
         shown_S = result_S.at[slot].set(result_S[-1])
         return jnp.where(relabel == labels.SHOWN, shown_S, result_S)
 
@@ -415,8 +414,6 @@ class BurstySequences(Task):
                 f"task.held_out_pairs is {self.held_out_pairs}; it takes two bursts, of which there are {W}, and must "
                 f"leave training some of the {math.comb(count, 2)} pairs of {count} labels."
             )
-        if L // W < 1:
-            raise ValueError(f"task.bursts has {W} bursts; the context has {L} slots.")
 
 
 def _of(task: BurstySequences, pool: int) -> BurstySequences:

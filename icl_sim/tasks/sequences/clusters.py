@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from icl_sim import draws
+from icl_sim.tasks.sequences.composition import first_slots
 from icl_sim.types import Array, Key, Leaf, setting, static
 
 
@@ -76,7 +77,7 @@ class Clusters:
         def row(key: Key, classes_S: Array, exemplars_S: Array, mean_SX: Array) -> Array:
             noise_SX = draws.normal(key, (slots, self.dim)) / math.sqrt(self.dim)
             # A new class has the mean of its first slot.
-            first_S = jnp.argmax(classes_S[:, None] == classes_S[None, :], axis=1)
+            first_S = first_slots(classes_S)
             new_SX = mean_SX[first_S] / math.sqrt(self.dim)
             old_S = jnp.minimum(classes_S, known - 1)
             is_new_S1 = (classes_S >= known)[:, None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from icl_sim.draws import number_below
 from icl_sim.tasks.sequences.zipf import ClassLaw, distinct_numbers
 from icl_sim.types import Array
 
@@ -27,7 +28,7 @@ def ways(u_W: Array, u_class_W: Array, law: ClassLaw, how: str, num_labels: int,
     """
     if how == LABELS:
         of_label = num_classes // num_labels
-        number_W = jnp.clip(jnp.floor(u_class_W * of_label).astype(jnp.int32), 0, of_label - 1)
+        number_W = number_below(u_class_W, of_label)
         return distinct_numbers(u_W, num_labels) + num_labels * number_W
     return law.draw_distinct(u_W) if how == DISTINCT else law.draw(u_W)
 
@@ -41,7 +42,7 @@ def asked_burst(u: Array, sizes_W: Array, how: str) -> Array:
     if how == FIRST_BURST:
         return jnp.zeros((), jnp.int32)
     if how == ANY_BURST:
-        return jnp.clip(jnp.floor(u * len(sizes_W)).astype(jnp.int32), 0, len(sizes_W) - 1)
+        return number_below(u, len(sizes_W))
     return jnp.clip(jnp.sum(u * jnp.sum(sizes_W) >= jnp.cumsum(sizes_W)), 0, len(sizes_W) - 1)
 
 
@@ -56,8 +57,6 @@ def fill(u_L: Array, law: ClassLaw, how: str, besides_N: Array) -> Array:
     return law.draw(u_L, besides_N) if how == OTHER else law.draw_distinct(u_L, besides_N)
 
 
-def permutation(u_L: Array) -> Array:
-    """A permutation of 0..L-1, all equally likely: the rank of each uniform, ties (one in 2^23) by number, `[L]`."""
-    number_L = jnp.arange(len(u_L))
-    before_LL = (u_L[None, :] < u_L[:, None]) | ((u_L[None, :] == u_L[:, None]) & (number_L[None] < number_L[:, None]))
-    return jnp.sum(before_LL, axis=1)
+def first_slots(classes_S: Array) -> Array:
+    """The first slot that has the class of each, `[S]`."""
+    return jnp.argmax(classes_S[:, None] == classes_S[None, :], axis=1)

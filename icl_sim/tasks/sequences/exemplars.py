@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from icl_sim.draws import number_below
+from icl_sim.tasks.sequences.composition import first_slots
 from icl_sim.types import Array
 
 REPEATED, DIFFERENT, MATCHED = "any", "distinct", "matched"
@@ -20,7 +22,7 @@ def exemplars(u_SE: Array, classes_S: Array, count: int, how: str) -> Array:
       u_SE: uniforms; E is `needed(count, how)`.
     """
     slots = len(classes_S)
-    first_S = jnp.argmax(classes_S[:, None] == classes_S[None, :], axis=1)
+    first_S = first_slots(classes_S)
     if not count:
         return first_S if how == MATCHED else jnp.arange(slots)
     if how == DIFFERENT:
@@ -28,7 +30,7 @@ def exemplars(u_SE: Array, classes_S: Array, count: int, how: str) -> Array:
         order_SE = jnp.argsort(u_SE[first_S], axis=1)
         same_SS = (classes_S[:, None] == classes_S[None, :]) & jnp.tri(slots, k=-1, dtype=bool)
         return order_SE[jnp.arange(slots), jnp.sum(same_SS, axis=1) % count]
-    number_S = jnp.clip(jnp.floor(u_SE[:, 0] * count).astype(jnp.int32), 0, count - 1)
+    number_S = number_below(u_SE[:, 0], count)
     return number_S[first_S] if how == MATCHED else number_S
 
 

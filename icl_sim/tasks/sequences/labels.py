@@ -7,6 +7,8 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 
+from icl_sim.draws import number_below
+from icl_sim.tasks.sequences.composition import first_slots
 from icl_sim.tasks.sequences.zipf import distinct_numbers
 from icl_sim.types import Array, Leaf
 
@@ -32,7 +34,7 @@ def of_sequence(u_W: Array, num_labels: int, held_out_pairs: int, use_held_out: 
     trained = len(pairs_P2) - held_out_pairs
     first = jnp.where(use_held_out, trained, 0)
     count = jnp.where(use_held_out, held_out_pairs, trained)
-    pair_2 = pairs_P2[first + jnp.clip(jnp.floor(u_W[0] * count).astype(jnp.int32), 0, count - 1)]
+    pair_2 = pairs_P2[first + number_below(u_W[0], count)]
     return jnp.where(u_W[1] < 0.5, pair_2, pair_2[::-1])
 
 
@@ -45,6 +47,4 @@ def fixed(classes_S: Array, num_labels: int, multiplicity: int, u_S: Array) -> A
     label_S = classes_S % num_labels
     if multiplicity == 1:
         return label_S
-    first_S = jnp.argmax(classes_S[:, None] == classes_S[None, :], axis=1)
-    one_S = jnp.clip(jnp.floor(u_S[first_S] * multiplicity).astype(jnp.int32), 0, multiplicity - 1)
-    return label_S * multiplicity + one_S
+    return label_S * multiplicity + number_below(u_S[first_slots(classes_S)], multiplicity)
