@@ -191,6 +191,10 @@ class Task:
         del batch
         return {}
 
+    def positions(self) -> Mapping[int, Leaf]:
+        """Where every slot is a query, the slots that rows `NAME/k` are of: k -> slot; all, each as k, if empty."""
+        return {}
+
     def groups(self) -> Mapping[str, tuple[int, int]]:
         """Groups of inputs or classes that are alike: name -> (first, one past the last)."""
         return {}

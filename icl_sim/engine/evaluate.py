@@ -13,7 +13,7 @@ from icl_sim import metrics
 from icl_sim.engine.settings import Member
 from icl_sim.engine.structure import structure
 from icl_sim.keys import stream
-from icl_sim.types import Answerer, Array, Batch, Outputs, Params, Task, setting
+from icl_sim.types import Answerer, Array, Batch, Leaf, Outputs, Params, Task, setting
 
 _RESAMPLING = 2**31 - 1  # counter of the key of bootstraps, which no batch reaches
 PRETRAINING, SUMMARY, ONLINE, PARAMETERS = "pretraining", "summary", "online", "parameters"
@@ -24,7 +24,7 @@ def evaluate(member: Member, params: Params, references: Mapping[str, Params], s
     """Means of all metrics on all evaluation sets, the training set and the task's summaries of them.
 
     Where every slot is a query, `name` is the mean over slots by their weights and `name/k` that of the slot which k
-    context pairs precede.
+    context pairs precede, or which the task has at the position k.
     """
     asked = _Asked(member=member, params=params, references=references)
     tasks = {**member.eval_task.evaluation_sets(), PRETRAINING: member.task}
@@ -98,8 +98,15 @@ def _means(asked: _Asked, task: Task, key: Array) -> dict[str, Array]:
         by_slot |= {f"{name}_{end}": limit_P for end, limit_P in zip(("from", "to"), limits, strict=True)}
     for name, mean_P in by_slot.items():
         if (P := len(mean_P)) > 1:
-            means |= {f"{name}/{slots - P + slot}": mean for slot, mean in enumerate(mean_P)}
+            told = task.positions() or {slot: slot for slot in range(slots - P, slots)}
+            means |= {f"{name}/{k}": _at(mean_P, slot, slots) for k, slot in told.items()}
     return means
+
+
+def _at(mean_P: Array, slot: Leaf, slots: int) -> Array:
+    """The mean of a slot; NaN where it is not among the last P, which are answered."""
+    number = jnp.asarray(slot, int) - (slots - len(mean_P))
+    return jnp.where(number >= 0, mean_P[jnp.maximum(number, 0)], jnp.nan)
 
 
 @functools.partial(jax.jit, static_argnames="size", inline=True)  # to trace it once, for its shapes and for the sums

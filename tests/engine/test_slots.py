@@ -128,6 +128,30 @@ def test_who_answers_the_last_slots_is_measured_there():
     assert found["normalized_error"] == pytest.approx(error_BS[:, 2].mean(), rel=1e-5)
 
 
+@setting
+class Named(Sums):
+    """The same, with two of its slots told at positions of its own, one of them traced."""
+
+    late: Leaf = 2
+
+    def positions(self):
+        return {7: 1, 100: self.late}
+
+
+def test_a_task_says_at_which_positions_its_slots_are_told():
+    found, batch = _evaluated(_member(task=Named()))
+    by_slot = ((batch.inputs[:, :, 0] - batch.targets) ** 2).mean(axis=0) / 2
+    assert {metric for metric in found if metric.startswith("normalized_error/")} == {
+        "normalized_error/7",
+        "normalized_error/100",
+    }
+    assert found["normalized_error/7"] == pytest.approx(by_slot[1], rel=1e-5)
+    assert found["normalized_error/100"] == pytest.approx(by_slot[2], rel=1e-5)
+    found, _ = _evaluated(_member(First(slots=2), task=Named(late=0)))
+    assert found["normalized_error/7"] == pytest.approx(by_slot[1], rel=1e-5)
+    assert np.isnan(found["normalized_error/100"])  # of a slot that is not answered
+
+
 def test_where_only_the_query_is_asked_the_other_answers_do_not_count():
     found, batch = _evaluated(_member(task=Sums(asked=False)))
     error_B = (batch.inputs[:, -1, 0] - batch.targets[:, -1]) ** 2
