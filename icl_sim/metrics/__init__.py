@@ -6,6 +6,7 @@ from icl_sim.metrics.accuracy import (
     cross_entropy,
     error,
     log_loss,
+    log_loss_of_slots,
     loss,
     normalized_error,
     slot_weights,
@@ -27,6 +28,15 @@ from icl_sim.metrics.in_context import (
 from icl_sim.metrics.linear_maps import CopySensitivity, Interpolation, Rollout
 from icl_sim.metrics.linear_probe import linear_probe
 from icl_sim.metrics.preference import context, memory, preference
+from icl_sim.metrics.prefix_matching import (
+    after_last_occurrence,
+    icl_score,
+    prefix_matching,
+    prefix_matching_mean,
+    prefix_matching_of_heads,
+    previous_slot,
+    previous_slot_of_heads,
+)
 from icl_sim.metrics.progress import (
     induction_strength,
     induction_strength_of_heads,
@@ -51,6 +61,9 @@ OF_LABELS = {  # what a task of classes can ask for besides
     "right_labels": right_labels,
     "label_tokens": label_tokens,
     "induction_strength": induction_strength,
+    "prefix_matching": prefix_matching,
+    "prefix_matching_mean": prefix_matching_mean,
+    "previous_slot": previous_slot,
 }
 REGRESSION = {"squared_error": loss, "normalized_error": normalized_error}
 RESAMPLED = ("normalized_error", "clean_error")  # what a bootstrap over sequences gives bands
@@ -77,6 +90,7 @@ __all__ = [
     "Interpolation",
     "Rollout",
     "Sensitivity",
+    "after_last_occurrence",
     "answered",
     "barrier",
     "bootstrap",
@@ -88,15 +102,22 @@ __all__ = [
     "cross_entropy",
     "error",
     "from_context",
+    "icl_score",
     "induction_strength",
     "induction_strength_of_heads",
     "label_tokens",
     "linear_probe",
     "log_loss",
+    "log_loss_of_slots",
     "loss",
     "memory",
     "normalized_error",
     "preference",
+    "prefix_matching",
+    "prefix_matching_mean",
+    "prefix_matching_of_heads",
+    "previous_slot",
+    "previous_slot_of_heads",
     "previous_token",
     "previous_token_of_heads",
     "restricted_chance_error",

@@ -80,6 +80,11 @@ def log_loss(log_probs_BC: Array, batch: Batch) -> Array:
     return _log_loss(log_probs_BC, batch.targets[:, -1], batch.num_classes)
 
 
+def log_loss_of_slots(outputs: Outputs, batch: Batch) -> Array:
+    """-log p(label) of every answered slot, `[B, P]`."""
+    return _log_loss(jax.nn.log_softmax(outputs.values), _targets(outputs, batch), batch.num_classes)
+
+
 def _targets(outputs: Outputs, batch: Batch) -> Array:
     """Labels of what was answered, `[B]` or `[B, P]`."""
     return batch.targets[:, -1] if outputs.values.ndim == 2 else batch.targets[:, -outputs.values.shape[1] :]
