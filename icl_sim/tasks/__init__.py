@@ -6,11 +6,12 @@ from icl_sim.tasks.omniglot import Omniglot
 from icl_sim.tasks.prototypes import Prototypes
 from icl_sim.tasks.regression import PARTS as REGRESSION_PARTS
 from icl_sim.tasks.regression import Regression
+from icl_sim.tasks.repeats import Repeats
 from icl_sim.tasks.sequences import INPUTS as SEQUENCE_INPUTS
 from icl_sim.tasks.sequences import BurstySequences, Clusters, Features
 from icl_sim.tasks.symbols import Symbols
 
-TASKS = {"class_mixture": ClassMixture, "regression": Regression, "bursty": BurstySequences}
+TASKS = {"class_mixture": ClassMixture, "regression": Regression, "bursty": BurstySequences, "repeats": Repeats}
 INPUTS = {"prototypes": Prototypes, "symbols": Symbols, "glyphs": Glyphs, "omniglot": Omniglot}
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "Omniglot",
     "Prototypes",
     "Regression",
+    "Repeats",
     "Symbols",
 ]
