@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from icl_sim.predictors import ResidualEncoder, Transformer
+from icl_sim.predictors.networks.block import Block
+from icl_sim.predictors.networks.positions import sinusoid
 from icl_sim.predictors.networks.seam import functional
-from icl_sim.predictors.networks.transformer import Block, interleave, sinusoid
+from icl_sim.predictors.networks.tokens import interleave
 from icl_sim.types import Batch
 
 

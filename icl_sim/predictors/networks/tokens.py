@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 from icl_sim.types import Array
 
-TOKENS = ("interleaved", "separate", "shared", "concatenated")
+TOKENS = ("interleaved", "separate", "shared", "concatenated", "inputs")
+EMBEDDINGS = ("projection", "table")
 
 
 def interleave(x_BSD: Array, y_BLD: Array) -> Array:

@@ -3,8 +3,8 @@
 By default that of Chan et al. 2025, section 3. Input tokens are the inputs themselves where they are as wide as the
 network (the frozen identity of the paper), or a trained projection of them; label tokens are a trained projection of
 the one-hot label; a fixed sinusoid of base 30 tells positions apart, and an input and its label share one. The answer
-is read at the last token or, where every slot is a query, at the token of every input. Those of the regression papers
-are `published`.
+is read at the last token or, where every slot is a query, at the token of every input. Those of other papers are
+`published`.
 """
 
 from __future__ import annotations
@@ -20,135 +20,23 @@ from flax import nnx
 
 from icl_sim import names
 from icl_sim.predictors.networks import attention
+from icl_sim.predictors.networks.block import BLOCKS, GELUS, Block, layer_norm, normed_rows, rows_of
 from icl_sim.predictors.networks.encoder import Encoder, encode, features, with_encoder
 from icl_sim.predictors.networks.initial import INITIAL, draw
 from icl_sim.predictors.networks.positions import POSITIONS, sinusoid
 from icl_sim.predictors.networks.seam import Functional, functional
-from icl_sim.predictors.networks.tokens import TOKENS, interleave, projected
+from icl_sim.predictors.networks.tokens import EMBEDDINGS, TOKENS, interleave, projected
 from icl_sim.types import Array, Batch, Key, Leaf, Outputs, Params, Predictor, setting, static
 
-BLOCKS = ("pre_norm", "replaced")
-GELUS = ("tanh", "exact")
 MAX_DEPTH = 1000  # blocks are traced one by one
-EPSILON = 1e-5  # of the layer norms
-
-
-def _norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    # The variance in two passes: more exact, and on a CPU a twentieth of the whole step faster.
-    return nnx.LayerNorm(width, epsilon=EPSILON, use_fast_variance=False, rngs=rngs)
-
-
-def _rows(layer: nnx.Linear, x_BTD: Array) -> Array:
-    """Applies a layer to the rows of one matrix, all tokens of all sequences."""
-    return jnp.reshape(layer(jnp.reshape(x_BTD, (-1, x_BTD.shape[-1]))), (*x_BTD.shape[:2], -1))
-
-
-def _normed_rows(norm: nnx.LayerNorm, layer: nnx.Linear, x_BTD: Array) -> Array:
-    """The layer applied to the norm of rows.
-
-    Where there are more rows than the layer has columns, scale and bias of the norm are multiplied into the layer
-    instead of into every row: on a CPU a tenth of the whole step of a regression network.
-    """
-    kernel_DF: Array = layer.kernel[...]  # type: ignore
-    rows, width = math.prod(x_BTD.shape[:2]), x_BTD.shape[-1]
-    if rows <= kernel_DF.shape[1]:
-        return _rows(layer, norm(x_BTD))
-    scale_D, shift_D = norm.scale[...], norm.bias[...]  # type: ignore
-    centred_BTD = x_BTD - jnp.mean(x_BTD, axis=-1, keepdims=True)
-    variance_BT1 = jnp.mean(jnp.square(centred_BTD), axis=-1, keepdims=True)
-    normed_RD = jnp.reshape(centred_BTD * jax.lax.rsqrt(variance_BT1 + EPSILON), (rows, width))
-    bias_F = shift_D @ kernel_DF
-    if layer.bias is not None:
-        bias_F = bias_F + layer.bias[...]
-    y_RF = normed_RD @ (scale_D[:, None] * kernel_DF) + bias_F[None]
-    return jnp.reshape(y_RF, (*x_BTD.shape[:2], -1))
-
-
-def _narrowed_rows(layer: nnx.Linear, x_BTF: Array) -> Array:
-    """The layer applied to rows that are wider than what it makes of them.
-
-    Where there are many, the kernel is transposed first, and so is its gradient: a product of columns with columns,
-    which a CPU multiplies half as fast again where the narrow ones come first. The barrier keeps XLA from undoing it.
-    """
-    kernel_FD: Array = layer.kernel[...]  # type: ignore
-    if math.prod(x_BTF.shape[:2]) <= kernel_FD.shape[0]:
-        return _rows(layer, x_BTF)
-    kernel_DF = jax.lax.optimization_barrier(kernel_FD.T)
-    y_RD = jnp.einsum("RF,DF->RD", jnp.reshape(x_BTF, (-1, x_BTF.shape[-1])), kernel_DF)
-    return jnp.reshape(y_RD + layer.bias[...][None], (*x_BTF.shape[:2], -1))  # type: ignore
-
-
-class Block(nnx.Module):
-    """Attention and MLP, each of the normalised stream. Queries, keys and values come from one fused kernel.
-
-    Matrices of rows, and one batch axis in attention, are what a CPU multiplies fastest: the whole
-    training step takes a sixth less time than with products over more axes. Heads are cut out one after the other,
-    since it copies slices faster than it transposes them.
-    """
-
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        mlp_width: int,
-        rngs: nnx.Rngs,
-        *,
-        attention_width: int | None = None,
-        replaced: bool = False,
-        exact_gelu: bool = False,
-    ):
-        self.heads, self.replaced, self.exact_gelu = heads, replaced, exact_gelu
-        self.attention_width = attention_width or width
-        self.attention_norm = _norm(width, rngs)
-        self.qkv = nnx.Linear(width, 3 * self.attention_width, rngs=rngs)
-        self.out = nnx.Linear(self.attention_width, width, rngs=rngs)
-        self.mlp_norm = _norm(width, rngs)
-        self.up = nnx.Linear(width, mlp_width, rngs=rngs)
-        self.down = nnx.Linear(mlp_width, width, rngs=rngs)
-
-    def __call__(
-        self,
-        x_BTD: Array,
-        *,
-        causal: bool,
-        last_only: bool = False,
-        every: int = 1,
-        momentum_TT: Array | None = None,
-    ) -> tuple[Array, Array]:
-        """Returns the residual stream and the attention map `[B, H, T, T]`.
-
-        With `last_only` both are those of the last token alone, `[B, 1, D]` and `[B, H, 1, T]`, and with `every` of
-        tokens 0, every, 2 every, ...: the same numbers with fewer operations, for the block after which nothing else
-        is read.
-
-        Args:
-          momentum_TT: what `attention.momentum` makes, if values have momentum.
-        """
-        T, H = x_BTD.shape[1], self.heads
-        asked = slice(-1, None) if last_only else slice(None, None, every)
-        seen_QT = jnp.tri(T, dtype=bool)[asked] if causal and not last_only else None
-        x_BTD, qkv = self._into(self.attention_norm, self.qkv, x_BTD)
-        parts, x_BQD = jnp.split(qkv, 3 * H, axis=-1), x_BTD[:, asked]
-        heads = zip(parts[:H], parts[H : 2 * H], parts[2 * H :], strict=True)
-        mixed = [attention.attend(q_BTK[:, asked], k_BTK, v_BTK, seen_QT) for q_BTK, k_BTK, v_BTK in heads]
-        mix_BQA = jnp.concatenate([mix_BQK for mix_BQK, _ in mixed], axis=-1)
-        if momentum_TT is not None:
-            mix_BQA = mix_BQA + jnp.einsum("QT,BTA->BQA", momentum_TT[asked], jnp.concatenate(parts[2 * H :], axis=-1))
-        x_BQD = x_BQD + _rows(self.out, mix_BQA)
-        x_BQD, up_BQF = self._into(self.mlp_norm, self.up, x_BQD)
-        hidden_BQF = jax.nn.gelu(up_BQF, approximate=not self.exact_gelu)
-        return x_BQD + _narrowed_rows(self.down, hidden_BQF), jnp.stack([map_BQT for _, map_BQT in mixed], axis=1)
-
-    def _into(self, norm: nnx.LayerNorm, layer: nnx.Linear, x_BTD: Array) -> tuple[Array, Array]:
-        """The stream, and what the layer makes of its norm. The norm takes the stream's place if it is replaced."""
-        if self.replaced:
-            x_BTD = norm(x_BTD)
-            return x_BTD, _rows(layer, x_BTD)
-        return x_BTD, _normed_rows(norm, layer, x_BTD)
+TABLE_STD = 0.02  # of the embeddings of labels, cut at two deviations
 
 
 class Plan(NamedTuple):
-    """The structure of a network. `positions` is the length of the learned table, 0 for none."""
+    """The structure of a network.
+
+    `inputs` is the length of their vectors, 0 for symbols; `positions` that of the learned table, 0 for none.
+    """
 
     inputs: int
     classes: int
@@ -161,6 +49,8 @@ class Plan(NamedTuple):
     mlp_width: int
     replaced: bool
     exact_gelu: bool
+    embedding: str
+    attention_bias: bool
 
     def block(self, rngs: nnx.Rngs) -> Block:
         return Block(
@@ -169,26 +59,33 @@ class Plan(NamedTuple):
             self.mlp_width,
             rngs,
             attention_width=self.width // self.heads if self.replaced else self.width,
+            attention_bias=self.attention_bias,
             replaced=self.replaced,
             exact_gelu=self.exact_gelu,
         )
 
 
 class TransformerNetwork(nnx.Module):
-    """Blocks on tokens made of inputs `[B, L+1, E]` and targets `[B, L]`."""
+    """Blocks on tokens made of inputs `[B, L+1, E]`, or symbols `[B, L+1]`, and targets `[B, L]`."""
 
     def __init__(self, plan: Plan, rngs: nnx.Rngs):
         width, answers, linear = plan.width, max(plan.classes, 1), functools.partial(nnx.Linear, use_bias=plan.end_bias)
         self.plan = plan
-        if plan.tokens == "interleaved":
-            self.input_token = None if plan.inputs == width else linear(plan.inputs, width, rngs=rngs)
-            self.label_token = linear(answers, width, rngs=rngs)
+        table = functools.partial(nnx.Linear, use_bias=False, kernel_init=nnx.initializers.truncated_normal(TABLE_STD))
+        embedding = table if plan.embedding == "table" else linear
+        if plan.tokens in ("interleaved", "inputs"):
+            if not plan.inputs:
+                self.input_token = embedding(answers, width, rngs=rngs)
+            else:
+                self.input_token = None if plan.inputs == width else linear(plan.inputs, width, rngs=rngs)
+            if plan.tokens == "interleaved":
+                self.label_token = embedding(answers, width, rngs=rngs)
         else:
             self.token = linear(plan.inputs + (plan.tokens != "shared"), width, rngs=rngs)
         if plan.positions:
             self.position = nnx.Param(jax.random.normal(rngs.params(), (plan.positions, width)) / math.sqrt(width))
         self.blocks = nnx.List([plan.block(rngs) for _ in range(plan.depth)])
-        self.norm = None if plan.replaced else _norm(width, rngs)
+        self.norm = None if plan.replaced else layer_norm(width, rngs)
         self.head = linear(width, answers, rngs=rngs)
 
     def __call__(
@@ -197,6 +94,7 @@ class TransformerNetwork(nnx.Module):
         y_BL: Array,
         position_TD: Array | None,
         momentum_TT: Array | None,
+        rotary_TK: Array | None,
         stack: Params | None,
         *,
         causal: bool,
@@ -214,9 +112,10 @@ class TransformerNetwork(nnx.Module):
         if position_TD is not None:
             x_BTD = x_BTD + position_TD[None]
         kept = {"residual/0": x_BTD}
-        block = functools.partial(_block(self.plan).apply, causal=causal, momentum_TT=momentum_TT)
+        options: dict[str, Any] = {"causal": causal, "momentum_TT": momentum_TT, "rotary_TK": rotary_TK}
+        block = functools.partial(_block(self.plan).apply, **options)
         if stack is None:
-            *blocks, last = (functools.partial(b, causal=causal, momentum_TT=momentum_TT) for b in self.blocks)
+            *blocks, last = (functools.partial(b, **options) for b in self.blocks)
             seen = []
             for block in blocks:
                 x_BTD, map_BHTT = block(x_BTD)
@@ -231,30 +130,38 @@ class TransformerNetwork(nnx.Module):
             seen = list(zip(*stacked, strict=True)) if record else []
             last = functools.partial(block, jax.tree.map(lambda leaf: leaf[-1], stack))
         # In the last block only the tokens that answer are needed; who records every slot wants the others too.
-        every = 2 if every_slot and not record else 1
+        stride = 1 if self.plan.tokens == "inputs" else 2
+        every = stride if every_slot and not record else 1
         x_BQD, map_BHQT = last(x_BTD, last_only=not every_slot, every=every)
         for number, (attention_map, stream) in enumerate([*seen, (map_BHQT, x_BQD)]):
             kept[f"attention/{number}"], kept[f"residual/{number + 1}"] = attention_map, stream
-        return self._answers(x_BQD[:, :: 2 // every], every_slot), kept if record else {}
+        return self._answers(x_BQD[:, :: stride // every], every_slot), kept if record else {}
 
     def _tokens(self, x_BSE: Array, y_BL: Array) -> Array:
-        if self.plan.tokens != "interleaved":
+        if self.plan.tokens not in ("interleaved", "inputs"):
             bias_D = None if self.token.bias is None else self.token.bias[...]
             return projected(x_BSE, y_BL, self.token.kernel[...], bias_D, self.plan.tokens)  # type: ignore
-        x_BSD = x_BSE if self.input_token is None else self.input_token(x_BSE)
+        if self.input_token is None:
+            x_BSD = x_BSE
+        else:
+            x_BSD = self.input_token(x_BSE) if self.plan.inputs else _looked_up(self.input_token, x_BSE)
+        if self.plan.tokens == "inputs":
+            return x_BSD
         if not self.plan.classes:
             return interleave(x_BSD, self.label_token(y_BL[..., None]))
-        # The projection of a one-hot label is a row of the kernel.
-        y_BLD = self.label_token.kernel[...][y_BL]  # type: ignore
-        if self.label_token.bias is not None:
-            y_BLD = y_BLD + self.label_token.bias[...][None, None]
-        return interleave(x_BSD, y_BLD)
+        return interleave(x_BSD, _looked_up(self.label_token, y_BL))
 
     def _answers(self, x_BQD: Array, every_slot: bool) -> Array:
         if not every_slot:
             x_BD = x_BQD[:, -1]
             return self.head(x_BD if self.norm is None else self.norm(x_BD))
-        return _rows(self.head, x_BQD) if self.norm is None else _normed_rows(self.norm, self.head, x_BQD)
+        return rows_of(self.head, x_BQD) if self.norm is None else normed_rows(self.norm, self.head, x_BQD)
+
+
+def _looked_up(layer: nnx.Linear, y_BL: Array) -> Array:
+    """The projection of a one-hot symbol, which is a row of the kernel."""
+    y_BLD = layer.kernel[...][y_BL]  # type: ignore
+    return y_BLD if layer.bias is None else y_BLD + layer.bias[...][None, None]
 
 
 @functools.cache
@@ -277,12 +184,18 @@ class Transformer(Predictor):
       tokens: how pairs become tokens. "interleaved": x_1, y_1, ..., x_query, with a projection for inputs and one for
         targets. For regression only, with one projection for both: "separate", x as [0, x] and y as [y, 0] (Akyurek et
         al., Raventos et al. 2023); "shared", y as [y, 0] in the first coordinate of x (Garg et al. 2022); and
-        "concatenated", a token [x, y] per pair and [x, 0] for the query, the only slot it answers.
+        "concatenated", a token [x, y] per pair and [x, 0] for the query, the only slot it answers. And "inputs", one
+        token per slot, its input alone, which makes the network a language model: targets are never read.
+      embedding: how a label becomes a token, and with tokens "inputs" an input that is an integer, one of as many as
+        there are classes. "projection": of the one-hot, as every other; "table": a row of a table without bias, at
+        first truncated normal of deviation .02 (Chan et al. 2022, Singh et al. 2023) where `initial` is "lecun".
       position: "shared_sinusoid" (an input and its label share a position), "token_sinusoid", "learned" (a vector
-        for each token) or "none".
-      position_base: the longest wavelength of the sinusoid is nearly `2 pi position_base`.
+        for each token), "rotary" (queries and keys are turned by their token's position, RoPE) or "none".
+      position_base: the longest wavelength of the sinusoid, or of rotary positions, is nearly `2 pi position_base`.
       position_count: how many positions can be learned; 0 for as many as there are tokens.
       causal: whether a token sees only itself and those before it.
+      mlp_ratio: how much wider the MLP's hidden layer is than the network; 0 for blocks of attention alone.
+      attention_bias: whether queries, keys and values, and the projection of what heads mix, have biases.
       block: "pre_norm", or "replaced" as in the code of Akyurek et al.: its norm takes the stream's place before
         attention and MLP, queries, keys and values of all heads are together width / heads wide, and no norm follows.
       gelu: "tanh", its approximation, as in all the sources, or "exact".
@@ -306,9 +219,11 @@ class Transformer(Predictor):
     heads: int = static(1)
     mlp_ratio: int = static(4)
     tokens: str = static("interleaved")
+    embedding: str = static("projection")
     position: str = static("shared_sinusoid")
     position_count: int = static(0)
     causal: bool = static(True)
+    attention_bias: bool = static(True)
     block: str = static("pre_norm")
     gelu: str = static("tanh")
     initial: str = static("lecun")
@@ -322,9 +237,9 @@ class Transformer(Predictor):
     encoder: Encoder | None = None
 
     def check(self) -> None:
-        for name in ("depth", "width", "heads", "mlp_ratio"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"The transformer's {name} is {getattr(self, name)}; it must be at least 1.")
+        for name, least in (("depth", 1), ("width", 1), ("heads", 1), ("mlp_ratio", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"The transformer's {name} is {getattr(self, name)}; it must be at least {least}.")
         if self.depth > MAX_DEPTH:
             raise ValueError(f"The transformer's depth is {self.depth}; it must be at most {MAX_DEPTH:,}.")
         if self.width % (2 * self.heads):
@@ -336,8 +251,14 @@ class Transformer(Predictor):
                 f"The transformer's width {self.width} must be a multiple of {self.heads**2}, the square of its heads, "
                 "where its block is 'replaced'."
             )
+        if self.block == "replaced" and self.position == "rotary" and self.width % (2 * self.heads**2):
+            raise ValueError(
+                f"The transformer's width {self.width} must be a multiple of {2 * self.heads**2}, twice the square of "
+                "its heads, where its block is 'replaced' and its position 'rotary'."
+            )
         for name, allowed in (
             ("tokens", TOKENS),
+            ("embedding", EMBEDDINGS),
             ("position", POSITIONS),
             ("block", BLOCKS),
             ("gelu", GELUS),
@@ -379,10 +300,11 @@ class Transformer(Predictor):
         slots = batch.inputs.shape[1]
         values, kept = _network(plan._replace(depth=0) if self.scan else plan).apply(
             params,
-            encode(self.encoder, params, batch.inputs),
+            encode(self.encoder, params, batch.inputs) if plan.inputs else batch.inputs,
             batch.targets[:, :-1],
             self._position(slots),
             self._momentum(slots),
+            self._rotary(slots),
             params["blocks"] if self.scan else None,
             causal=self.causal,
             every_slot=every_slot,
@@ -391,10 +313,17 @@ class Transformer(Predictor):
         return Outputs(values=values[..., 0] if every_slot and not plan.classes else values, record=kept)
 
     def _plan(self, batch: Batch) -> Plan:
-        if batch.num_classes and self.tokens != "interleaved":
+        if batch.num_classes and self.tokens not in ("interleaved", "inputs"):
             raise ValueError(
                 f"The transformer's tokens are {self.tokens!r}, which are for real targets, but the batch has "
-                f"{batch.num_classes} classes; allowed: interleaved."
+                f"{batch.num_classes} classes; allowed: interleaved, inputs."
+            )
+        symbols = self.tokens == "inputs" and jnp.issubdtype(batch.inputs.dtype, jnp.integer)
+        if symbols and (batch.inputs.ndim != 2 or not batch.num_classes or self.encoder is not None):
+            raise ValueError(
+                "The transformer looks up inputs that are integers in a table of as many rows as there are classes: "
+                f"they must be [B, S], of a batch with classes, without an encoder; these are "
+                f"{list(batch.inputs.shape)} with num_classes={batch.num_classes}."
             )
         if batch.weights is not None and (not self.causal or self.tokens == "concatenated"):
             raise ValueError(
@@ -407,7 +336,7 @@ class Transformer(Predictor):
                 f"The batch makes {tokens} tokens, but the transformer's position_count is {self.position_count}."
             )
         return Plan(
-            inputs=features(self.encoder, batch.inputs.shape[2:]),
+            inputs=0 if symbols else features(self.encoder, batch.inputs.shape[2:]),
             classes=batch.num_classes,
             tokens=self.tokens,
             positions=(self.position_count or tokens) if self.position == "learned" else 0,
@@ -418,26 +347,32 @@ class Transformer(Predictor):
             mlp_width=self.mlp_ratio * self.width,
             replaced=self.block == "replaced",
             exact_gelu=self.gelu == "exact",
+            embedding=self.embedding,
+            attention_bias=self.attention_bias,
         )
 
     def _count(self, slots: int) -> int:
         """How many tokens there are."""
-        return slots if self.tokens == "concatenated" else 2 * slots - 1
+        return slots if self.tokens in ("concatenated", "inputs") else 2 * slots - 1
 
     def _position(self, slots: int) -> Array | None:
-        if self.position in ("none", "learned"):
+        if self.position in ("none", "learned", "rotary"):
             return None
-        token_T = jnp.arange(self._count(slots))
-        pairs = self.position == "shared_sinusoid" and self.tokens != "concatenated"
+        token_T = jnp.arange(count := self._count(slots))
+        pairs = self.position == "shared_sinusoid" and count > slots
         return sinusoid(token_T // 2 if pairs else token_T, self.width, self.position_base)
+
+    def _rotary(self, slots: int) -> Array | None:
+        if self.position != "rotary":
+            return None
+        channels = self.width // self.heads // (self.heads if self.block == "replaced" else 1)
+        return sinusoid(jnp.arange(self._count(slots)), channels, self.position_base)
 
     def _momentum(self, slots: int) -> Array | None:
         if not self.momentum_attention:
             return None
         exclude_self, normalised = self.momentum_exclude_self, self.momentum_normalised
-        return attention.momentum(
-            self._count(slots), self.momentum, exclude_self=exclude_self, normalised=normalised
-        )
+        return attention.momentum(self._count(slots), self.momentum, exclude_self=exclude_self, normalised=normalised)
 
 
 def _stacked(params: Params) -> Params:

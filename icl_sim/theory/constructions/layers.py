@@ -23,8 +23,8 @@ import numpy as np
 from flax import nnx
 
 from icl_sim import names
+from icl_sim.predictors.networks.block import EPSILON, Block
 from icl_sim.predictors.networks.seam import functional
-from icl_sim.predictors.networks.transformer import EPSILON, Block
 from icl_sim.theory.constructions.chains import Step
 from icl_sim.theory.constructions.primitives import Rows
 from icl_sim.types import Array, Leaf, Params

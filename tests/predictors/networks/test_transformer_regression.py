@@ -13,8 +13,8 @@ import pytest
 from scipy.special import erf
 
 from icl_sim.predictors import Transformer
+from icl_sim.predictors.networks.block import Block
 from icl_sim.predictors.networks.seam import functional
-from icl_sim.predictors.networks.transformer import Block
 from icl_sim.types import Batch
 
 SMALL = Transformer(depth=2, width=8, heads=2, mlp_ratio=2)
