@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from icl_sim.predictors.networks import attention
+from icl_sim.predictors.networks.intermediates import Intermediates
 from icl_sim.predictors.networks.positions import rotated
 from icl_sim.types import Array
 
@@ -129,10 +130,53 @@ class Block(nnx.Module):
             mix_BQA = mix_BQA + jnp.einsum("QT,BTA->BQA", momentum_TT[asked], jnp.concatenate(parts[2 * H :], axis=-1))
         x_BQD = x_BQD + rows_of(self.out, mix_BQA)
         if self.has_mlp:
-            x_BQD, up_BQF = self._into(self.mlp_norm, self.up, x_BQD)
-            hidden_BQF = jax.nn.gelu(up_BQF, approximate=not self.exact_gelu)
-            x_BQD = x_BQD + narrowed_rows(self.down, hidden_BQF)
+            x_BQD, added_BQD = self._mlp(x_BQD)
+            x_BQD = x_BQD + added_BQD
         return x_BQD, jnp.stack([map_BQT for _, map_BQT in mixed], axis=1)
+
+    def step_by_step(
+        self,
+        x_BTD: Array,
+        layer: int,
+        seen: Intermediates,
+        *,
+        causal: bool,
+        momentum_TT: Array | None = None,
+        rotary_TK: Array | None = None,
+    ) -> Array:
+        """The residual stream of all tokens, each intermediate of layer number `layer` shown to `seen` on the way."""
+        T = x_BTD.shape[1]
+        x_BTD, qkv = self._into(self.attention_norm, self.qkv, x_BTD)
+        q_BHTK, k_BHTK, v_BHTK = (self._of_heads(part_BTA) for part_BTA in jnp.split(qkv, 3, axis=-1))
+        if rotary_TK is not None:
+            q_BHTK, k_BHTK = (jax.vmap(rotated, (1, None), 1)(x, rotary_TK) for x in (q_BHTK, k_BHTK))
+        q_BHTK, k_BHTK = seen(f"queries/{layer}", q_BHTK), seen(f"keys/{layer}", k_BHTK)
+        v_BHTK = seen(f"values/{layer}", v_BHTK)
+        score_BHTT = jnp.einsum("BHQK,BHTK->BHQT", q_BHTK, k_BHTK) / math.sqrt(q_BHTK.shape[-1])
+        score_BHTT = seen(f"scores/{layer}", score_BHTT)
+        if causal:
+            score_BHTT = jnp.where(jnp.tri(T, dtype=bool)[None, None], score_BHTT, -jnp.inf)
+        map_BHTT = seen(f"attention/{layer}", jax.nn.softmax(score_BHTT))
+        mix_BHTK = jnp.einsum("BHQT,BHTK->BHQK", map_BHTT, v_BHTK)
+        if momentum_TT is not None:
+            mix_BHTK = mix_BHTK + jnp.einsum("QT,BHTK->BHQK", momentum_TT, v_BHTK)
+        mix_BHTK = seen(f"heads/{layer}", mix_BHTK)
+        mix_BTA = jnp.reshape(jnp.swapaxes(mix_BHTK, 1, 2), (*x_BTD.shape[:2], -1))
+        x_BTD = x_BTD + rows_of(self.out, mix_BTA)
+        if self.has_mlp:
+            x_BTD, added_BTD = self._mlp(x_BTD)
+            x_BTD = x_BTD + seen(f"mlp/{layer}", added_BTD)
+        return seen(f"residual/{layer + 1}", x_BTD)
+
+    def _of_heads(self, x_BTA: Array) -> Array:
+        """Heads side by side as an axis, `[B, H, T, K]`."""
+        return jnp.swapaxes(jnp.reshape(x_BTA, (*x_BTA.shape[:2], self.heads, -1)), 1, 2)
+
+    def _mlp(self, x_BQD: Array) -> tuple[Array, Array]:
+        """The stream, and what the MLP adds to it."""
+        x_BQD, up_BQF = self._into(self.mlp_norm, self.up, x_BQD)
+        hidden_BQF = jax.nn.gelu(up_BQF, approximate=not self.exact_gelu)
+        return x_BQD, narrowed_rows(self.down, hidden_BQF)
 
     def _into(self, norm: nnx.LayerNorm, layer: nnx.Linear, x_BTD: Array) -> tuple[Array, Array]:
         """The stream, and what the layer makes of its norm. The norm takes the stream's place if it is replaced."""

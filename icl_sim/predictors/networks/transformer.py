@@ -23,6 +23,7 @@ from icl_sim.predictors.networks import attention
 from icl_sim.predictors.networks.block import BLOCKS, GELUS, Block, layer_norm, normed_rows, rows_of
 from icl_sim.predictors.networks.encoder import Encoder, encode, features, with_encoder
 from icl_sim.predictors.networks.initial import INITIAL, draw
+from icl_sim.predictors.networks.intermediates import Clamps, Intermediates
 from icl_sim.predictors.networks.positions import POSITIONS, sinusoid
 from icl_sim.predictors.networks.seam import Functional, functional
 from icl_sim.predictors.networks.tokens import EMBEDDINGS, TOKENS, interleave, projected
@@ -100,26 +101,37 @@ class TransformerNetwork(nnx.Module):
         causal: bool,
         every_slot: bool,
         record: bool,
+        clamps: Clamps | None,
     ) -> tuple[Array, Mapping[str, Array]]:
         """Returns answers `[B, C]`, of every slot `[B, S, C]`, and if asked for the record; C is 1 in regression.
 
         Args:
           stack: parameters of all blocks, `[depth, ...]`, where it has none of its own.
+          clamps: what replaces intermediates; with any, even none, all are made, of all tokens.
         """
+        stride = 1 if self.plan.tokens == "inputs" else 2
         x_BTD = self._tokens(x_BSE, y_BL)
         if self.plan.positions:
             x_BTD = x_BTD + self.position[...][None, : x_BTD.shape[1]]
         if position_TD is not None:
             x_BTD = x_BTD + position_TD[None]
-        kept = {"residual/0": x_BTD}
         options: dict[str, Any] = {"causal": causal, "momentum_TT": momentum_TT, "rotary_TK": rotary_TK}
+        if clamps is not None:
+            seen = Intermediates(clamps)
+            x_BTD = seen("residual/0", x_BTD)
+            for number, one in enumerate(self.blocks):
+                x_BTD = one.step_by_step(x_BTD, number, seen, **options)
+            answers = seen("logits", self._answers(x_BTD[:, ::stride], every_slot))
+            seen.check()
+            return answers, seen.record if record else {}
+        kept = {"residual/0": x_BTD}
         block = functools.partial(_block(self.plan).apply, **options)
         if stack is None:
             *blocks, last = (functools.partial(b, **options) for b in self.blocks)
-            seen = []
+            told = []
             for block in blocks:
                 x_BTD, map_BHTT = block(x_BTD)
-                seen.append((map_BHTT, x_BTD))
+                told.append((map_BHTT, x_BTD))
         else:
 
             def step(x_BTD: Array, params: Params) -> tuple[Array, Any]:
@@ -127,13 +139,12 @@ class TransformerNetwork(nnx.Module):
                 return x_BTD, (map_BHTT, x_BTD) if record else None
 
             x_BTD, stacked = jax.lax.scan(step, x_BTD, jax.tree.map(lambda leaf: leaf[:-1], stack))
-            seen = list(zip(*stacked, strict=True)) if record else []
+            told = list(zip(*stacked, strict=True)) if record else []
             last = functools.partial(block, jax.tree.map(lambda leaf: leaf[-1], stack))
         # In the last block only the tokens that answer are needed; who records every slot wants the others too.
-        stride = 1 if self.plan.tokens == "inputs" else 2
         every = stride if every_slot and not record else 1
         x_BQD, map_BHQT = last(x_BTD, last_only=not every_slot, every=every)
-        for number, (attention_map, stream) in enumerate([*seen, (map_BHQT, x_BQD)]):
+        for number, (attention_map, stream) in enumerate([*told, (map_BHQT, x_BQD)]):
             kept[f"attention/{number}"], kept[f"residual/{number + 1}"] = attention_map, stream
         return self._answers(x_BQD[:, :: stride // every], every_slot), kept if record else {}
 
@@ -295,7 +306,26 @@ class Transformer(Predictor):
             params = params if self.scan else _unstacked(params, self.depth)
         return with_encoder(self.encoder, params, encoder, batch.inputs.shape[2:])
 
-    def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
+    def apply(self, params: Params, batch: Batch, *, record: bool = False, clamps: Clamps | None = None) -> Outputs:
+        """Predicts the query, or every slot; with `record`, returns residual streams and attention maps too.
+
+        Args:
+          clamps: intermediates to overwrite: name -> (cache, mask) replaces one by `where(mask, cache, value)`, of any
+            shapes that broadcast to its own, and gradients flow through the rest. With clamps, and be it none (`{}`),
+            every intermediate is of all tokens, and a record holds them all:
+              "residual/0" `[B, T, D]`, the tokens, and "residual/l+1", the stream after layer l = 0, 1, ...
+              "queries/l", "keys/l", "values/l" `[B, H, T, K]`, turned where positions are rotary
+              "scores/l" `[B, H, T, T]`, q.k / sqrt(K) of tokens (third axis) and those they look at, seen or not
+              "attention/l" `[B, H, T, T]`, their softmax over the tokens seen
+              "heads/l" `[B, H, T, K]`, what each head mixes, before the projection into the stream
+              "mlp/l" `[B, T, D]`, what the MLP adds
+              "logits" `[B, C]`, or of every slot `[B, S, C]`, C = 1 in regression.
+
+        Raises:
+          ValueError: for a clamp of another name, one that does not broadcast, and of blocks that `scan`.
+        """
+        if clamps is not None and self.scan:
+            raise ValueError("The transformer's blocks run as one loop (scan), which can clamp none of them by itself.")
         plan, every_slot = self._plan(batch), batch.weights is not None
         slots = batch.inputs.shape[1]
         values, kept = _network(plan._replace(depth=0) if self.scan else plan).apply(
@@ -309,6 +339,7 @@ class Transformer(Predictor):
             causal=self.causal,
             every_slot=every_slot,
             record=record,
+            clamps=clamps,
         )
         return Outputs(values=values[..., 0] if every_slot and not plan.classes else values, record=kept)
 
