@@ -119,7 +119,8 @@ class Phase:
 
     Attributes:
       share: the share of all training steps, in (0, 1].
-      trains: top-level keys of the parameters that move; empty means all.
+      trains: the parameters that move, by their top-level key or a path from there, as "blocks/1"; empty means all.
+      frozen: of those, the ones that do not move after all, named alike.
       scores: names of records of `apply(..., record=True)` whose losses are summed: `[B, C]` log-probabilities, taken
         as they are, or for regression losses themselves, `[B]`; empty means the loss of the prediction itself.
       on_evaluated: whether it sees the first evaluation set, where training is on a task of its own.
@@ -127,6 +128,7 @@ class Phase:
 
     share: float = 1.0
     trains: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
     on_evaluated: bool = False
 

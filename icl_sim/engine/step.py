@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from icl_sim import metrics
+from icl_sim import metrics, names
 from icl_sim.engine.settings import Member, Training
 from icl_sim.keys import stream
 from icl_sim.types import Array, Batch, Leaf, Params, Phase, Predictor, Task, setting
 
-_WHOLE = "all"
+_WHOLE = "all"  # the part that is all parameters
+_REST = ""  # the part that is all that no phase freezes; a path to the root
 
 
 @setting
@@ -61,7 +62,7 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
     (measured: a twelfth of the whole update).
     """
     task = (_evaluated(member) if phase.on_evaluated else member.task).prepare(shared)
-    trained = [name for name in phase.trains or state.parts if name in state.moments]
+    trained = [name for name in state.parts if name in state.moments and _moves(phase, name)]
     adam = _adam(member.training)
 
     def loss(parts: Mapping[str, Params], frozen: Mapping[str, Params], batch) -> Array:
@@ -99,7 +100,7 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
             if (l2 := member.training.l2) is not None:
                 slope = jax.tree.map(lambda g, p: g + l2 * p, slope, state.parts[name])
             direction, moments[name] = adam.update(slope, state.moments[name])
-            direction = _decaying(direction, state.parts[name], member.training.weight_decay)
+            direction = _decaying(direction, state.parts, name, member.training.weight_decay)
             parts[name] = jax.tree.map(lambda p, d: p - rate * d, state.parts[name], direction)
         return value, parts, moments
 
@@ -162,7 +163,8 @@ def _descending(predictor: Predictor, parts: Mapping[str, Params]) -> list[str]:
     """The parts that gradients move."""
     if predictor.online or not predictor.phases:
         return []
-    return [name for name, part in parts.items() if jax.tree.leaves(part)]
+    held = {name for name in parts if all(_is_within(name, phase.frozen) for phase in predictor.phases)}
+    return [name for name, part in parts.items() if jax.tree.leaves(part) and name not in held]
 
 
 def _adam(training: Training) -> optax.GradientTransformation:
@@ -173,18 +175,24 @@ def _adam(training: Training) -> optax.GradientTransformation:
     return optax.flatten(adam)
 
 
-def _decaying(direction: Params, params: Params, decay: Leaf | None) -> Params:
-    """The direction of the update with the decay of kernels added."""
+def _decaying(direction: Params, parts: Mapping[str, Params], name: str, decay: Leaf | None) -> Params:
+    """The direction of the update of a part with the decay of kernels added."""
     if decay is None:
         return direction
-    names = jax.tree_util.tree_map_with_path(lambda path, _: [getattr(entry, "key", None) for entry in path], params)
-    is_list = {"is_leaf": lambda node: isinstance(node, list)}
-    in_blocks = any("blocks" in path for path in jax.tree.leaves(names, **is_list))
+    params, above = parts[name], name.split("/")
+    in_blocks = any("blocks" in path for path in _paths(join(parts) if _REST in parts else {name: params}))
 
-    def decayed(path: list[Any], d: Array, p: Array) -> Array:
-        return d + decay * p if path[-1:] == ["kernel"] and ("blocks" in path or not in_blocks) else d
+    def decayed(path: tuple[Any, ...], d: Array, p: Array) -> Array:
+        named = [*above, *(getattr(entry, "key", None) for entry in path)]
+        return d + decay * p if named[-1:] == ["kernel"] and ("blocks" in named or not in_blocks) else d
 
-    return jax.tree.map(decayed, names, direction, params, **is_list)
+    return jax.tree_util.tree_map_with_path(decayed, direction, params)
+
+
+def _paths(params: Params) -> list[list[str]]:
+    """The names on the way to every leaf."""
+    paths = (path for path, _ in jax.tree_util.tree_leaves_with_path(params))
+    return [[name for entry in path for name in str(getattr(entry, "key", "")).split("/")] for path in paths]
 
 
 def is_lost(state: State) -> Array:
@@ -210,12 +218,65 @@ def learning_rate(training: Training, step: Leaf) -> Array:
 
 
 def split(predictor: Predictor, params: Params) -> dict[str, Params]:
-    """Divides parameters into the parts that phases train separately: top-level keys, or all as one."""
+    """Divides parameters into the parts that phases train separately, named by their paths.
+
+    All are one part if phases name none. What phases freeze are parts of their own beside one of all the rest; and
+    where a phase says what it trains, so is every top-level key, cut further where a name leads further.
+
+    Raises:
+      ValueError: if a phase names parameters that there are not.
+    """
+    named = {name for phase in predictor.phases for name in (*phase.trains, *phase.frozen)}
+    if not named:
+        return {_WHOLE: params}
+    for name in sorted(named):
+        _require(name, params)
+    pieces = _pieces(params, named)
     if any(phase.trains for phase in predictor.phases):
-        return dict(params)
-    return {_WHOLE: params}
+        return pieces
+    frozen = {path for path in pieces if any(_is_within(path, phase.frozen) for phase in predictor.phases)}
+    rest = {path: piece for path, piece in pieces.items() if path not in frozen}
+    return {_REST: join(rest), **{path: pieces[path] for path in frozen}}
 
 
 def join(parts: Mapping[str, Params]) -> Params:
     """The inverse of `split`."""
-    return parts[_WHOLE] if set(parts) == {_WHOLE} else dict(parts)
+    if set(parts) == {_WHOLE}:
+        return parts[_WHOLE]
+    joined = jax.tree.map(lambda leaf: leaf, parts.get(_REST, {}))  # dicts of its own, to put the others into
+    for path, part in parts.items():
+        if path != _REST:
+            *above, last = path.split("/")
+            node = joined
+            for key in above:
+                node = node.setdefault(key, {})
+            node[last] = part
+    return joined
+
+
+def _pieces(params: Params, named: Collection[str], above: str = "") -> dict[str, Params]:
+    """Parameters by path, no deeper than names lead."""
+    pieces: dict[str, Params] = {}
+    for key, piece in params.items():
+        path = f"{above}{key}"
+        is_cut = any(name.startswith(f"{path}/") for name in named)
+        pieces |= _pieces(piece, named, f"{path}/") if is_cut else {path: piece}
+    return pieces
+
+
+def _require(name: str, params: Params) -> None:
+    """Raises ValueError unless there are parameters of this name."""
+    above = ""
+    for key in name.split("/"):
+        known = list(params) if isinstance(params, Mapping) else []
+        names.require("A phase of training names parameters; one", f"{above}{key}", [f"{above}{k}" for k in known])
+        params, above = params[key], f"{above}{key}/"
+
+
+def _moves(phase: Phase, part: str) -> bool:
+    return (not phase.trains or _is_within(part, phase.trains)) and not _is_within(part, phase.frozen)
+
+
+def _is_within(path: str, names: Collection[str]) -> bool:
+    """Whether a path is one of those named, or leads further than one."""
+    return any(path == name or path.startswith(f"{name}/") for name in names)

@@ -1,5 +1,6 @@
 """Predictors: anything that answers the query of a sequence, trained or explicit, by name."""
 
+from icl_sim.predictors.frozen import Frozen
 from icl_sim.predictors.gated import Gated, with_parts
 from icl_sim.predictors.in_weight import InWeightMLP
 from icl_sim.predictors.learners import (
@@ -53,6 +54,7 @@ PREDICTORS: dict[str, type[Predictor]] = {
     "boosting": Boosting,
     "gated": Gated,
     "probed": Probed,
+    "frozen": Frozen,
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "Boosting",
     "DiscreteMMSE",
     "Encoder",
+    "Frozen",
     "Gated",
     "GaussianProcessPosterior",
     "GradientDescent",
