@@ -9,9 +9,16 @@ from icl_sim.tasks.regression import Regression
 from icl_sim.tasks.repeats import Repeats
 from icl_sim.tasks.sequences import INPUTS as SEQUENCE_INPUTS
 from icl_sim.tasks.sequences import BurstySequences, Clusters, Features
+from icl_sim.tasks.switched import Switched
 from icl_sim.tasks.symbols import Symbols
 
-TASKS = {"class_mixture": ClassMixture, "regression": Regression, "bursty": BurstySequences, "repeats": Repeats}
+TASKS = {
+    "class_mixture": ClassMixture,
+    "regression": Regression,
+    "bursty": BurstySequences,
+    "repeats": Repeats,
+    "switched": Switched,
+}
 INPUTS = {"prototypes": Prototypes, "symbols": Symbols, "glyphs": Glyphs, "omniglot": Omniglot}
 
 __all__ = [
@@ -28,5 +35,6 @@ __all__ = [
     "Prototypes",
     "Regression",
     "Repeats",
+    "Switched",
     "Symbols",
 ]

@@ -26,8 +26,8 @@ from icl_sim.tasks.sequences.features import Features
 from icl_sim.tasks.sequences.zipf import ClassLaw, distinct_numbers, zipf
 from icl_sim.types import Array, Batch, Key, Leaf, Task, setting, static
 
-FIXED, PER_SEQUENCE = "fixed", "per_sequence"
-LABELS = (FIXED, PER_SEQUENCE)
+FIXED, PER_SEQUENCE, SHOWN = "fixed", "per_sequence", "shown"
+LABELS = (FIXED, PER_SEQUENCE, SHOWN)
 # Which classes a sequence is made of.
 TRAIN, EVEN, RARE, COMMON, HOLDOUT = range(5)
 _MEASURED = (
@@ -72,7 +72,9 @@ class BurstySequences(Task):
       query: of "any" burst, of the "first", or of a "slot" of bursts.
       filler: slots in no burst hold "any" class, any "other" than the bursts', or "unique" ones besides them.
       otherwise: the same without bursts, where "other" and "unique" leave out the query's class.
-      labels: "fixed", or of every burst drawn "per_sequence".
+      labels: "fixed"; of every burst drawn "per_sequence"; or fixed but for that of the query's class, which is "shown"
+        in a slot of the context whatever stands there (Singh et al. 2025, where without bursts nothing but memory
+        tells which of the labels it is).
       relabels: how many labels these are drawn from; 0: as many as bursts.
       held_out_pairs: how many pairs of these labels only evaluation uses.
       exemplars: occurrences of a class show "any" of its exemplars, "distinct" ones, or are "matched": one for all.
@@ -251,7 +253,10 @@ class BurstySequences(Task):
             result_S = jnp.where(relabel == labels.FLIPPED, flipped_S, result_S)
         slot = draws.number_below(u_shown, self.context_length)
         shown_S = result_S.at[slot].set(result_S[-1])
-        return jnp.where(relabel == labels.SHOWN, shown_S, result_S)
+        shown = relabel == labels.SHOWN
+        if self.labels == SHOWN:
+            shown |= relabel == labels.AS_TRAINED
+        return jnp.where(shown, shown_S, result_S)
 
     def evaluation_sets(self) -> Mapping[str, Task]:
         """What tells in-context from in-weight learning, as far as the task has it:
@@ -269,7 +274,8 @@ class BurstySequences(Task):
         Classes are even, whatever their frequency in training, but in "default" and "iid".
         """
         W, L = len(self.bursts), self.context_length
-        base = self.replace(pool=EVEN, p_novel=0.0)
+        named = self.replace(labels=FIXED) if self.labels == SHOWN else self
+        base = named.replace(pool=EVEN, p_novel=0.0)
         even = base.replace(p_bursty=1.0, bursts=tuple(L // W for _ in self.bursts))
         few_shot = even.replace(relabel=labels.PER_SEQUENCE, held_out_labels=bool(self.held_out_pairs))
         unsupported = composition.UNIQUE if L < self.num_classes else composition.OTHER
@@ -278,11 +284,11 @@ class BurstySequences(Task):
         if self.num_holdout >= W:
             sets["icl"] = few_shot.replace(pool=HOLDOUT)
         elif self.inputs.has_new:
-            sets["icl"] = self.replace(p_bursty=1.0, p_novel=1.0)
+            sets["icl"] = named.replace(p_bursty=1.0, p_novel=1.0)
         else:
             sets["icl"] = few_shot
-        if self.labels == FIXED:
-            sets |= {"iwl": alone, "iid": self.replace(p_bursty=0.0, p_novel=0.0)}
+        if named.labels == FIXED:
+            sets |= {"iwl": alone, "iid": named.replace(p_bursty=0.0, p_novel=0.0)}
             if self.num_common:
                 sets |= {"iwl_common": _of(alone, COMMON), "iwl_rare": _of(alone, RARE)}
             sets["ciwl"] = alone.replace(relabel=labels.SHOWN)

@@ -81,6 +81,18 @@ def singh_coopetition(num_classes: int = 12_800, inputs: Inputs | None = None) -
     )
 
 
+def singh_ciwl(num_classes: int = 12_800, inputs: Inputs | None = None) -> BurstySequences:
+    """What of Singh et al. 2025 only the weights can answer, with the context's help: A b B c and D, one of the two
+    labels that of D; three different classes."""
+    return singh_coopetition(num_classes, inputs).replace(p_bursty=0.0, otherwise="unique", labels="shown")
+
+
+def singh_icl(num_classes: int = 12_800, inputs: Inputs | None = None) -> BurstySequences:
+    """What of Singh et al. 2025 only the context can answer: A a B b and A, with two of all labels drawn for every
+    sequence."""
+    return singh_coopetition(num_classes, inputs).replace(labels="per_sequence", relabels=num_classes)
+
+
 def reddy(
     num_classes: int = 1024, num_labels: int = 32, burst: int = 1, context_length: int = 8, p_novel: float = 0.0
 ) -> BurstySequences:
@@ -109,5 +121,7 @@ PRESETS = {
     "singh_transience": singh_transience,
     "singh_induction": singh_induction,
     "singh_coopetition": singh_coopetition,
+    "singh_ciwl": singh_ciwl,
+    "singh_icl": singh_icl,
     "reddy": reddy,
 }
