@@ -10,13 +10,11 @@ from icl_sim.predictors.networks.transformer import Transformer
 from icl_sim.types import Array, Batch, Key, Outputs, Params, Phase, Predictor, setting, static
 
 
+@setting
 class Wrapped(Predictor):
-    """What surrounds a predictor and has no parameters of its own: all that it does is what its `network` does.
+    """What surrounds a predictor and has no parameters of its own: subclasses change some of what the network does."""
 
-    Subclasses are decorated with `setting`, have a field `network`, and change some of it.
-    """
-
-    network: Predictor
+    network: Predictor = Transformer()
 
     @property
     def online(self) -> bool:
@@ -56,7 +54,6 @@ class Frozen(Wrapped):
       after: the share of training before which it moves like the rest.
     """
 
-    network: Predictor = Transformer()
     names: tuple[str, ...] = static(("blocks/0",))
     after: float = static(0.0)
 
