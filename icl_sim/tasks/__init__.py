@@ -1,6 +1,7 @@
 """Tasks, and what their inputs look like, by the names that configs use."""
 
 from icl_sim.tasks.class_mixture import ClassMixture
+from icl_sim.tasks.ginc import Ginc
 from icl_sim.tasks.glyphs import Glyphs
 from icl_sim.tasks.omniglot import Omniglot
 from icl_sim.tasks.prototypes import Prototypes
@@ -18,6 +19,7 @@ TASKS = {
     "bursty": BurstySequences,
     "repeats": Repeats,
     "switched": Switched,
+    "ginc": Ginc,
 }
 INPUTS = {"prototypes": Prototypes, "symbols": Symbols, "glyphs": Glyphs, "omniglot": Omniglot}
 
@@ -30,6 +32,7 @@ __all__ = [
     "ClassMixture",
     "Clusters",
     "Features",
+    "Ginc",
     "Glyphs",
     "Omniglot",
     "Prototypes",
