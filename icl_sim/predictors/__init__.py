@@ -2,6 +2,7 @@
 
 from icl_sim.predictors.frozen import Frozen
 from icl_sim.predictors.gated import Gated, with_parts
+from icl_sim.predictors.hidden_markov import HiddenMarkovBayes
 from icl_sim.predictors.in_weight import InWeightMLP
 from icl_sim.predictors.learners import (
     Averaging,
@@ -52,6 +53,7 @@ PREDICTORS: dict[str, type[Predictor]] = {
     "two_layer": TwoLayerNet,
     "tree": Tree,
     "boosting": Boosting,
+    "hidden_markov": HiddenMarkovBayes,
     "gated": Gated,
     "probed": Probed,
     "frozen": Frozen,
@@ -69,6 +71,7 @@ __all__ = [
     "GradientDescent",
     "GradientDescentPlusPlus",
     "GrowingSGD",
+    "HiddenMarkovBayes",
     "InWeightMLP",
     "InductionNetwork",
     "KernelCopy",
