@@ -1,6 +1,6 @@
 """Theory of in-context against in-weight learning: bounds, no-regret learners and Algorithm 1, exact laws."""
 
-from icl_sim.theory import bounds, exact, switch
+from icl_sim.theory import bounds, coopetition, exact, switch
 from icl_sim.theory.conditions import Conditions, InContextBest, InContextLower, InContextUpper, InWeightUpper
 from icl_sim.theory.constructions import Constructed, construct
 from icl_sim.theory.learners import LEARNERS, Counts, FollowTheRegularizedLeader, GradientDescent, Hedge, Learner
@@ -35,6 +35,7 @@ __all__ = [
     "OnlineGated",
     "bounds",
     "construct",
+    "coopetition",
     "exact",
     "switch",
 ]
