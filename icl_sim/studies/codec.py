@@ -21,12 +21,13 @@ from icl_sim import kernels, metrics, predictors, tasks, theory
 from icl_sim.engine.settings import Evaluation, Training
 from icl_sim.names import suggestion
 from icl_sim.studies import fields
+from icl_sim.studies.grafted import Grafted
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import Sweep
 from icl_sim.types import Comparison, Predictor, Task
 
 TASKS = {**tasks.TASKS, **theory.TASKS}
-PREDICTORS = {**predictors.PREDICTORS, **theory.PREDICTORS}
+PREDICTORS = {**predictors.PREDICTORS, **theory.PREDICTORS, "grafted": Grafted}
 REGISTRIES: tuple[Mapping[str, type], ...] = (
     TASKS,
     tasks.INPUTS,
