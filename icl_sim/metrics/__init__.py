@@ -39,10 +39,8 @@ from icl_sim.metrics.prefix_matching import (
 )
 from icl_sim.metrics.progress import (
     induction_strength,
-    induction_strength_of_heads,
     label_tokens,
     previous_token,
-    previous_token_of_heads,
     right_labels,
 )
 from icl_sim.metrics.sensitivity import GradientAlignment, Sensitivity
@@ -104,7 +102,6 @@ __all__ = [
     "from_context",
     "icl_score",
     "induction_strength",
-    "induction_strength_of_heads",
     "label_tokens",
     "linear_probe",
     "log_loss",
@@ -119,7 +116,6 @@ __all__ = [
     "previous_slot",
     "previous_slot_of_heads",
     "previous_token",
-    "previous_token_of_heads",
     "restricted_chance_error",
     "restricted_error",
     "right_labels",

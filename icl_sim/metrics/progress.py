@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from icl_sim import heads
 from icl_sim.types import Array, Batch, Outputs
 
 _MAP = "attention/"
@@ -18,46 +19,29 @@ _MAP = "attention/"
 
 def previous_token(outputs: Outputs, batch: Batch) -> Array:
     """Attention of label tokens to the token just before, their item, in the first layer (ILA1 of Reddy)."""
-    return _measured(outputs, batch, lambda first, last: jnp.mean(previous_token_of_heads(first), axis=1))
+    return _measured(outputs, batch, lambda first, last: jnp.mean(heads.previous_token(first), axis=1))
 
 
 def right_labels(outputs: Outputs, batch: Batch) -> Array:
     """The query's total attention to tokens of the right label in the last layer (TILA2); 0 where there are none."""
-    right_BL = _right(batch)
+    right_BL = heads.right(batch)
     return _measured(
         outputs,
         batch,
-        lambda first, last: jnp.sum(jnp.where(right_BL, jnp.mean(_to_labels(last), axis=1), 0.0), axis=1),
+        lambda first, last: jnp.sum(jnp.where(right_BL, jnp.mean(heads.to_labels(last), axis=1), 0.0), axis=1),
     )
 
 
 def label_tokens(outputs: Outputs, batch: Batch) -> Array:
     """The query's total attention to label tokens in the last layer (TLA2)."""
-    return _measured(outputs, batch, lambda first, last: jnp.sum(jnp.mean(_to_labels(last), axis=1), axis=1))
+    return _measured(outputs, batch, lambda first, last: jnp.sum(jnp.mean(heads.to_labels(last), axis=1), axis=1))
 
 
 def induction_strength(outputs: Outputs, batch: Batch) -> Array:
-    """The mean over heads of `induction_strength_of_heads`; NaN also where all labels are right, or none is."""
+    """The mean over heads of `heads.induction_strength`; NaN also where all labels are right, or none is."""
     return _measured(
-        outputs, batch, lambda first, last: jnp.mean(induction_strength_of_heads(last, batch), axis=1)
+        outputs, batch, lambda first, last: jnp.mean(heads.induction_strength(last, batch), axis=1)
     )
-
-
-def previous_token_of_heads(map_BHTT: Array) -> Array:
-    """Attention of label tokens to the token just before, `[B, H]`."""
-    from_label_BHLT = map_BHTT[:, :, 1::2]
-    item_LT = jnp.eye(map_BHTT.shape[-1])[::2][: from_label_BHLT.shape[2]]
-    return jnp.mean(jnp.sum(from_label_BHLT * item_LT[None, None], axis=-1), axis=-1)
-
-
-def induction_strength_of_heads(map_BHQT: Array, batch: Batch) -> Array:
-    """The query's mean attention to a token with the right label, less that to one with a wrong label, `[B, H]`.
-
-    From -1 to 1, and 0 where attention is even (Singh et al. 2024). The last row of the map is the query's.
-    """
-    to_label_BHL = _to_labels(map_BHQT)
-    right_BHL = jnp.broadcast_to(_right(batch)[:, None], to_label_BHL.shape)
-    return _mean(to_label_BHL, right_BHL) - _mean(to_label_BHL, ~right_BHL)
 
 
 def _measured(outputs: Outputs, batch: Batch, measure: Callable[[Array, Array], Array]) -> Array:
@@ -67,17 +51,3 @@ def _measured(outputs: Outputs, batch: Batch, measure: Callable[[Array, Array], 
     if len(maps) < 2 or any(m.ndim != 4 or m.shape[-1] != 2 * S - 1 for m in maps) or maps[0].shape[2] != 2 * S - 1:
         return jnp.full(B, jnp.nan)
     return measure(maps[0], maps[-1])
-
-
-def _to_labels(map_BHQT: Array) -> Array:
-    return map_BHQT[:, :, -1, 1::2]
-
-
-def _right(batch: Batch) -> Array:
-    return batch.targets[:, :-1] == batch.targets[:, -1:]
-
-
-def _mean(values: Array, where: Array) -> Array:
-    count = jnp.sum(where, axis=-1)
-    mean = jnp.sum(jnp.where(where, values, 0.0), axis=-1) / jnp.maximum(count, 1)
-    return jnp.where(count > 0, mean, jnp.nan)

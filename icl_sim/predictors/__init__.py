@@ -1,5 +1,6 @@
 """Predictors: anything that answers the query of a sequence, trained or explicit, by name."""
 
+from icl_sim.predictors.ablation import Ablated
 from icl_sim.predictors.frozen import Frozen
 from icl_sim.predictors.gated import Gated, with_parts
 from icl_sim.predictors.hidden_markov import HiddenMarkovBayes
@@ -57,10 +58,12 @@ PREDICTORS: dict[str, type[Predictor]] = {
     "gated": Gated,
     "probed": Probed,
     "frozen": Frozen,
+    "ablated": Ablated,
 }
 
 __all__ = [
     "PREDICTORS",
+    "Ablated",
     "Averaging",
     "Boosting",
     "DiscreteMMSE",

@@ -16,6 +16,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from icl_sim.predictors.networks.intermediates import Clamps, Intermediates
 from icl_sim.predictors.networks.tokens import interleave
 from icl_sim.types import Array, Batch, Key, Outputs, Params, Phase, Predictor, setting, static
 
@@ -64,21 +65,52 @@ class InductionNetwork(Predictor):
         labels_CD = jax.random.normal(key_labels, (C, D)) / math.sqrt(D)
         return {"attention": attention, "classifier": classifier, "labels": {"vectors": labels_CD}}
 
-    def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
+    def apply(self, params: Params, batch: Batch, *, record: bool = False, clamps: Clamps | None = None) -> Outputs:
+        """Predicts the query.
+
+        Args:
+          clamps: intermediates to overwrite, as those of a transformer (`Transformer.apply`): "residual/0" `[B, T, W]`
+            and, after layer l, "residual/l+1"; "queries/l", "keys/l" and "values/l" `[B, 1, T, W]`, "scores/l" and
+            "attention/l" `[B, 1, T, T]` and "heads/l" `[B, 1, T, W]`; "logits" `[B, C]`. With clamps, and be it none
+            (`{}`), a record holds them all, of all tokens.
+        """
         self._refuse(batch)
         x_BTW = self._tokens(params, batch)
+        if clamps is not None:
+            return self._step_by_step(params, x_BTW, clamps, record)
         seen_TT = jnp.tri(x_BTW.shape[1], dtype=bool)
         added_BTW, first_BTT = _attended(params["attention"], 0, x_BTW, x_BTW, seen_TT)
         x_BTW = x_BTW + added_BTW
         added_B1W, second_B1T = _attended(params["attention"], 1, x_BTW, x_BTW[:, -1:], None)
-        h_BF = (x_BTW[:, -1:] + added_B1W)[:, 0]
+        values_BC = self._classified(params, (x_BTW[:, -1:] + added_B1W)[:, 0])
+        kept = {"attention/0": first_BTT[:, None], "attention/1": second_B1T[:, None]}
+        return Outputs(values=values_BC, record=kept if record else {})
+
+    def _step_by_step(self, params: Params, x_BTW: Array, clamps: Clamps, record: bool) -> Outputs:
+        """The answer, each intermediate made for itself and shown to the clamps on the way."""
+        seen, seen_TT = Intermediates(clamps), jnp.tri(x_BTW.shape[1], dtype=bool)
+        x_BTW = seen("residual/0", x_BTW)
+        for layer in range(LAYERS):
+            q_BHTW, k_BHTW, v_BHTW = (
+                seen(f"{name}/{layer}", (x_BTW @ params["attention"][f"{part}{layer}"])[:, None])
+                for name, part in (("queries", "query"), ("keys", "key"), ("values", "value"))
+            )
+            score_BHTT = seen(f"scores/{layer}", jnp.einsum("BHQW,BHTW->BHQT", q_BHTW, k_BHTW))
+            score_BHTT = jnp.where(seen_TT[None, None], score_BHTT, -jnp.inf)
+            map_BHTT = seen(f"attention/{layer}", jax.nn.softmax(score_BHTT))
+            mix_BHTW = seen(f"heads/{layer}", jnp.einsum("BHQT,BHTW->BHQW", map_BHTT, v_BHTW))
+            x_BTW = seen(f"residual/{layer + 1}", x_BTW + mix_BHTW[:, 0])
+        values_BC = seen("logits", self._classified(params, x_BTW[:, -1]))
+        seen.check()
+        return Outputs(values=values_BC, record=seen.record if record else {})
+
+    def _classified(self, params: Params, h_BF: Array) -> Array:
         for number in range(len(self.hidden) + 1):
             layer = params["classifier"][f"layer{number}"]
             h_BF = h_BF @ layer["kernel"]
             if "bias" in layer:
                 h_BF = jax.nn.relu(h_BF + layer["bias"][None])
-        kept = {"attention/0": first_BTT[:, None], "attention/1": second_B1T[:, None]}
-        return Outputs(values=h_BF, record=kept if record else {})
+        return h_BF
 
     def _tokens(self, params: Params, batch: Batch) -> Array:
         label_BLD = params["labels"]["vectors"][batch.targets[:, :-1]]

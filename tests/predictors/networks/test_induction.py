@@ -56,6 +56,21 @@ def test_it_is_the_formula_token_by_token(batch, params):
         np.testing.assert_allclose(outputs.values[b], h, rtol=1e-4, atol=1e-4)
 
 
+def test_step_by_step_it_answers_the_same_and_goes_on_from_clamps(batch, params):
+    run = jax.jit(lambda clamps: NETWORK.apply(params, batch, record=True, clamps=clamps))
+    plain, told = jax.jit(lambda: NETWORK.apply(params, batch, record=True))(), run({})
+    np.testing.assert_allclose(told.values, plain.values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(told.record["attention/0"], plain.record["attention/0"], atol=1e-5)
+    np.testing.assert_allclose(told.record["attention/1"][:, :, -1:], plain.record["attention/1"], atol=1e-5)
+    assert len(told.record) == 2 * 6 + 4
+    itself = run({name: (value, True) for name, value in told.record.items()})
+    np.testing.assert_array_equal(itself.values, told.values)
+    # What a value of the last layer is, its head mixes by the map: here the stream without any position.
+    moved = run({"values/1": (told.record["values/1"] + 1.0, True)})
+    added = np.asarray(moved.record["residual/2"]) - np.asarray(told.record["residual/2"])
+    np.testing.assert_allclose(added, 1.0, atol=1e-4)
+
+
 def test_it_has_the_published_size():
     """151,936 numbers to train at 128 wide (65 positions, 63 coordinates), label vectors beside."""
     batch = jax.eval_shape(lambda key: reddy(64, 32, context_length=32).sample(key, 1), jax.random.key(0))
