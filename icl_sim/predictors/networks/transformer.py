@@ -21,6 +21,7 @@ from flax import nnx
 from icl_sim import names
 from icl_sim.predictors.networks import attention
 from icl_sim.predictors.networks.block import BLOCKS, GELUS, Block, layer_norm, normed_rows, rows_of
+from icl_sim.predictors.networks.copying import copying_of_heads
 from icl_sim.predictors.networks.encoder import Encoder, encode, features, with_encoder
 from icl_sim.predictors.networks.initial import INITIAL, draw
 from icl_sim.predictors.networks.intermediates import Clamps, Intermediates
@@ -342,6 +343,12 @@ class Transformer(Predictor):
             clamps=clamps,
         )
         return Outputs(values=values[..., 0] if every_slot and not plan.classes else values, record=kept)
+
+    def account(self, params: Params) -> Mapping[str, Array]:
+        """"copying", the score of the best head (`copying_of_heads`), of a network whose tokens are symbols."""
+        table = params.get("input_token", {}).get("kernel")
+        symbols = self.tokens == "inputs" and table is not None and len(table) == params["head"]["kernel"].shape[1]
+        return {"copying": jnp.max(copying_of_heads(params, self.heads))} if symbols and "norm" in params else {}
 
     def _plan(self, batch: Batch) -> Plan:
         if batch.num_classes and self.tokens not in ("interleaved", "inputs"):
