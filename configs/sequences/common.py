@@ -12,8 +12,16 @@ import dataclasses
 
 import icl_sim as icl
 from icl_sim.studies.claims import Value
+from icl_sim.studies.figures import Quantity
 
 NETWORK = "network"
+# What a figure says of the evaluation sets (docs/sequences.md).
+ICL = Quantity("error", "icl", "New classes (in-context)")
+ICL_RESTRICTED = Quantity("restricted_error", "icl", "New classes, of the context's labels")
+SWAP = Quantity("error", "swap", "Labels one further (in-context)")
+IWL = Quantity("error", "iwl", "Not in the context (in-weight)")
+CIWL = Quantity("error", "ciwl", "Label shown elsewhere (in-weight)")
+CIWL_RESTRICTED = Quantity("restricted_error", "ciwl", "Label shown elsewhere, of the context's labels")
 
 
 @dataclasses.dataclass(frozen=True)
