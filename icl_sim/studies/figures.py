@@ -7,6 +7,7 @@ serve a sweep over one name, over three, or a single run. `icl_sim.studies.drawi
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -176,6 +177,20 @@ _GATE = (
     Quantity("gate_mean", "eval-irrelevant-high_prob", "Gate, irrelevant context, common classes"),
     Quantity("gate_mean", "eval-irrelevant-low_prob", "Gate, irrelevant context, rare classes"),
 )
+_SEQUENCES = (
+    Quantity("error", "icl", "In-context error, new classes"),
+    Quantity("error", "iwl", "In-weight error, no support"),
+    Quantity("restricted_error", "ciwl", "In-weight error, label shown elsewhere"),
+    Quantity("error", "swap", "In-context error, labels one further"),
+    Quantity("error", "iwl_common", "In-weight error, common classes"),
+    Quantity("error", "iwl_rare", "In-weight error, rare classes"),
+)
+_HEAD = (
+    Quantity("previous_token", "icl", "Attention of label tokens to their item (ILA1)"),
+    Quantity("label_tokens", "icl", "Attention to label tokens (TLA2)"),
+    Quantity("right_labels", "icl", "Attention to the right label (TILA2)"),
+    Quantity("induction_strength", "icl", "Induction strength"),
+)
 _ERROR = (Quantity("normalized_error", "default", "Normalized squared error"),)
 _ERROR_LIMITS = (0.0, 1.25)  # 1 is the error of answering 0; few learners are worse, and those much worse
 PRESETS: Mapping[str, tuple[Spec, ...]] = {
@@ -186,6 +201,12 @@ PRESETS: Mapping[str, tuple[Spec, ...]] = {
         Lines(name="gate_curves", title="Gate: weight of the in-weight part g", quantities=_GATE),
         Heat(name="gate", title="Gate, as a map", quantities=_GATE),
         Heat(name="gate_steps", title="Gate while training", quantities=_GATE, y=STEP),
+    ),
+    "bursty": (
+        Lines(name="errors", title="In-context and in-weight error", quantities=_SEQUENCES),
+        Lines(name="steps", title="Errors while training", quantities=_SEQUENCES, x=STEP, lines=AUTO),
+        Lines(name="mechanism", title="The induction head while training", quantities=_HEAD, x=STEP, lines=QUANTITY),
+        Heat(name="phases", title="In-context and in-weight error, as a map", quantities=_SEQUENCES[:4]),
     ),
     "regression": (
         Lines(
@@ -250,6 +271,14 @@ MEANINGS = {  # what a reader of a report must know
     "the context less the share that follows memory: 1 is pure ICL, -1 pure IWL. Control: shifted and not in the "
     "context, so that nobody can know. Common classes share p_high, rare ones the rest; N is the number of distinct "
     "training sequences.",
+    "bursty": "Errors are of the query. In-context: bursts of new or held-out classes, which only the context tells; "
+    "or all labels one further than in training, where 0 follows the context and 1 memory. In-weight: the labels of "
+    "training, and no support: the query's class is not in the context, so that only memory tells. Label shown "
+    "elsewhere: it is not there either, but another class carries its label, and the answer is the likeliest of the "
+    "context's labels, as in every restricted_error. Chance among all C labels is an error of 1 - 1/C; among those in "
+    "the context it is restricted_chance_error. Support is how often the context holds the query's class, by bursts or "
+    "by luck. Attention is the first layer's from label tokens to their items (ILA1), and the second layer's from the "
+    "query to all label tokens (TLA2) and to those of the right label (TILA2).",
     "regression": "Normalized error: squared error of predictions divided by the task's scale (the dimension, for "
     "linear functions), so that 1 is the error of always answering 0 where inputs are N(0, I); after k examples, or "
     "as a mean over all k that are asked. Clean error: the same against targets without noise. SPD to a reference: "
@@ -274,6 +303,14 @@ _AXES = {  # in words, and the symbol of the paper
     "task.num_low": ("number of rare classes", "n_L"),
     "task.exposures": ("exposures", "N_x"),
     "task.irrelevant": ("irrelevant context items", "k"),
+    "task.p_bursty": ("share of sequences with bursts", "p_bursty"),
+    "task.p_novel": ("share of bursts of new classes", "p_novel"),
+    "task.bursts": ("bursts", ""),
+    "task.num_classes": ("classes", "K"),
+    "task.zipf_exponent": ("Zipf exponent", "α"),
+    "task.multiplicity": ("labels per class", ""),
+    "task.inputs.exemplars": ("exemplars per class", ""),
+    "training.l2": ("L2 penalty", ""),
     "task.noise": ("noise of targets", "σ"),
     "task.dim": ("dimension", "d"),
     "task.function.pool": ("pretraining tasks", "M"),
@@ -354,9 +391,11 @@ def symbol(name: str) -> str:
 
 
 def number(value: Any) -> str:
-    """A value on an axis or in a caption; powers of two from 64 on as such."""
+    """A value on an axis or in a caption; powers of two from 64 on as such, (2, 2, 2, 2) as 4 × 2."""
     if hasattr(value, "item"):
         value = value.item()  # of numpy
+    if isinstance(value, str) and len(set(parts := value.split(", "))) < len(parts):  # a tuple, spelt out
+        return ", ".join(part if count == 1 else f"{count} × {part}" for part, count in _runs(parts))
     if isinstance(value, bool | str) or value is None or isinstance(value, float) and math.isnan(value):
         return str(value)
     if math.isinf(value):
@@ -364,6 +403,11 @@ def number(value: Any) -> str:
     if value >= 64 and value == 2 ** round(math.log2(value)):
         return "2" + str(round(math.log2(value))).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{value:,.0f}" if value == round(value) and abs(value) >= 1000 else f"{value:g}"
+
+
+def _runs(parts: Sequence[str]) -> list[tuple[str, int]]:
+    """What follows itself, and how often."""
+    return [(part, len(list(group))) for part, group in itertools.groupby(parts)]
 
 
 # ---------------------------------------------------------------------------------------------- resolution

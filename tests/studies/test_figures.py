@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("matplotlib")
@@ -57,6 +59,33 @@ def test_other_families_get_the_default_figures():
     assert (quantity.metric, quantity.eval_set) == ("cross_entropy", "pretraining")
 
 
+def test_class_sequences_are_shown_as_errors_as_a_head_and_as_phases():
+    bursts, numbers, sets = ("1, 1, 1, 1", "2, 2"), (64, 256, 1024), ("icl", "iwl", "swap")
+    points = list(enumerate(itertools.product(bursts, numbers, range(2))))
+    measures = [(name, "error") for name in sets] + [("icl", "previous_token")]
+    rows = [
+        (member, step, "network", *measure, (member + step) / 100, *point)
+        for member, point in points
+        for step in (0, 10)
+        for measure in measures
+    ]
+    swept = ["task.bursts", "task.num_classes", "seed"]
+    table = pd.DataFrame(rows, columns=["member", "step", "predictor", "eval_set", "metric", "value", *swept])
+    specs = named(table, "bursty")
+    assert list(specs) == ["errors", "steps", "mechanism", "phases"]
+    assert [q.eval_set for q in specs["errors"].quantities] == [q.eval_set for q in specs["phases"].quantities]
+    assert sorted(q.eval_set for q in specs["errors"].quantities) == sorted(sets)
+    assert (specs["mechanism"].x, specs["mechanism"].lines) == (STEP, QUANTITY)
+    assert (specs["phases"].x, specs["phases"].y) == ("task.num_classes", "task.bursts")
+    axes = drawing.draw(specs["phases"], table).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["4 × 1", "2 × 2"]
+    np.testing.assert_allclose(axes.collections[0].get_array(), [[0.105, 0.125, 0.145], [0.165, 0.185, 0.205]])
+
+
+def test_what_every_family_shows_is_explained():
+    assert set(figures.PRESETS) == set(figures.MEANINGS)
+
+
 def test_what_the_table_lacks_is_left_out():
     rows = runs.table(predictors=("transformer",))
     assert not any(isinstance(spec, Heat) for spec in named(rows).values())
@@ -69,6 +98,7 @@ def test_json_round_trip():
     specs = (
         *figures.PRESETS["class_mixture"],
         *figures.PRESETS["regression"],
+        *figures.PRESETS["bursty"],
         Heat(name="h", title="H", quantities=ONE, where={"a": float("inf")}),
         Closest(name="c", title="C", quantities=ONE, y=STEP),
         Lines(name="m", title="M", marks=(Mark(8.0, "k = d"),), limits=(0.0, 1.5), x=POSITION, lines=QUANTITY),
@@ -86,7 +116,8 @@ def test_colors_are_distinct_and_stay_with_a_name():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(2**20, "2²⁰"), (8, "8"), (float("inf"), "∞"), (0.1, "0.1"), (10_000, "10,000"), ("a", "a")],
+    [(2**20, "2²⁰"), (8, "8"), (float("inf"), "∞"), (0.1, "0.1"), (10_000, "10,000"), ("a", "a")]
+    + [("2, 2, 2, 2", "4 × 2"), ("3, 3, 1", "2 × 3, 1"), ("3, 1", "3, 1"), ("a, b", "a, b")],
 )
 def test_numbers_in_words(value, text):
     assert figures.number(value) == text
