@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 
+import numpy as np
 import pytest
 
 from icl_sim import metrics
@@ -11,13 +13,27 @@ from icl_sim.studies import claims as claims_module
 from icl_sim.studies import codec
 from icl_sim.studies.plan import plan
 from icl_sim.studies.rehearsal import rehearse
-from tests.configs.test_regression_configs import values_of
+from icl_sim.studies.table import Line, tabulated
+from tests.configs.test_regression_configs import firsts, values_of
 
-STUDIES = [(name, words) for name in ("abrupt_transition", "transience") for words in ("", "quick")]
+NAMES = (
+    "abrupt_transition",
+    "burstiness",
+    "num_classes",
+    "reddy_phase_diagram",
+    "transience",
+)
+STUDIES = [(name, words) for name in NAMES for words in ("", "quick")]
 
 
 def config(name, words=""):
     return importlib.import_module(f"configs.sequences.{name}").get_config(words)
+
+
+def points_of(study):
+    """The points of a study as its results spell them."""
+    members = [{"predictor": "network", "point": point} for point in study.sweep]
+    return tabulated([Line(tuple(range(len(members))), 0, {("icl", "error"): np.zeros(len(members))})], members)
 
 
 @pytest.mark.parametrize(("name", "words"), STUDIES)
@@ -26,14 +42,16 @@ def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
     study = codec.study_of(plain)
     planned = plan(study)
     if words:
-        rehearse(planned)
+        rehearse(dataclasses.replace(planned, groups=firsts(planned)))
     sets = study.task.evaluation_sets()
     known = {*metrics.CLASSIFICATION, *study.task.measured}
     assert claims_module.check(plain.claims) == tuple(plain.claims)
     seeds = {point["seed"] for point in study.sweep}
+    swept = {(name, value) for name in study.sweep.names for value in points_of(study)[name]}
     for claim in plain.claims:
         assert all(v.predictor in study.predictors and v.eval_set in sets for v in values_of(claim.measure))
         assert all(v.metric in known for v in values_of(claim.measure))
+        assert all(at in swept for v in values_of(claim.measure) for at in v.where.items())
         assert claim.min_steps <= codec.study_of(config(name)).training.steps
         assert words or len(seeds) >= claim.min_seeds
     for figure in plain.figures:
