@@ -235,7 +235,8 @@ def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
             _title(axes, quantity, spec.columns, value, 0 if wrapped else i, j)
             _mark(axes, spec, quantity, value, evaluated, scale)
             scale.dress(axes, most=5 if columns > 2 else 8)
-            if i == len(panels) - 1:
+            if i == len(panels) - 1 or j >= len(panels[i + 1]):  # nothing below
+                axes.tick_params(labelbottom=True)
                 axes.set_xlabel(figures.axis_label(spec.x))
     for axes in grid.ravel()[sum(map(len, panels)) :]:
         axes.set_visible(False)

@@ -96,6 +96,14 @@ def test_two_quantities_keep_a_row_each():
     assert set(found) == {(i, j) for i in range(2) for j in range(6)}
 
 
+def test_every_lowest_panel_says_what_its_axis_is():
+    rows = table(flat, ks=(0,), metrics=("loss", "error", "third"))
+    quantities = tuple(Quantity(name) for name in ("loss", "error", "third"))
+    found = panels(drawn(lines(quantities=quantities, columns=None), rows))
+    told = {place: (axes.get_xlabel(), axes.xaxis.get_tick_params()["labelbottom"]) for place, axes in found.items()}
+    assert told == {(0, 0): ("", False), (0, 1): ("x", True), (1, 0): ("x", True)}
+
+
 # ------------------------------------------------------------------------------- marks
 
 
