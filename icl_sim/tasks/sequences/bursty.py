@@ -122,8 +122,8 @@ class BurstySequences(Task):
 
     @property
     def measured(self) -> tuple[str, ...]:
-        several = ("class_error",) if self.multiplicity > 1 else ()
-        return (*_MEASURED, *several)
+        own = () if self.num_labels else ("class_error",)  # the plain error where each class has one label
+        return (*_MEASURED, *own)
 
     def load(self):
         return self.inputs.load(self.all_classes)
