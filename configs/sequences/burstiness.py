@@ -19,7 +19,7 @@ from icl_sim.tasks.sequences.presets import reddy
 
 SHARE = "task.p_bursty"
 SHARES = (0.0, 0.5, 0.75, 0.9, 1.0)
-SCALES = {"reference": Scale(steps=2_000, seeds=3, points=16), "quick": Scale(steps=1_500, seeds=1, points=10)}
+SCALES = {"reference": Scale(steps=2_000, seeds=3, points=16), "quick": Scale(steps=1_200, seeds=1, points=8)}
 
 
 claim = claims_of("Chan et al. 2022", min_steps=2_000)
@@ -80,7 +80,7 @@ def get_config(arg=""):
         figures=(
             Lines(
                 name="errors",
-                title="Bursts make in-context learning, and unmake in-weight learning",
+                title="Bursts make in-context learning",
                 quantities=(ICL, SWAP, IWL, CIWL_RESTRICTED),
                 x=SHARE,
                 lines=QUANTITY,

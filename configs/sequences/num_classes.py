@@ -20,10 +20,10 @@ from icl_sim.tasks.sequences.presets import reddy
 
 CLASSES = "task.num_classes"
 NUMBERS = (64, 256, 1024, 4096)
-SCALES = {"reference": Scale(steps=2_000, seeds=3, points=16), "quick": Scale(steps=1_500, seeds=1, points=10)}
+SCALES = {"reference": Scale(steps=1_200, seeds=3, points=10), "quick": Scale(steps=1_200, seeds=1, points=8)}
 
 
-claim = claims_of("Chan et al. 2022", min_steps=2_000)
+claim = claims_of("Chan et al. 2022", min_steps=1_200)
 
 
 def at(number, eval_set, metric="error"):
@@ -81,7 +81,7 @@ def get_config(arg=""):
         figures=(
             Lines(
                 name="errors",
-                title="Many classes make in-context learning, and unmake in-weight learning",
+                title="Many classes make in-context learning",
                 quantities=(ICL, ICL_RESTRICTED, IWL, CIWL_RESTRICTED),
                 x=CLASSES,
                 lines=QUANTITY,

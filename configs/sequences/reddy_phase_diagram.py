@@ -21,10 +21,11 @@ from icl_sim.tasks.sequences.presets import reddy
 CLASSES, BURSTS = "task.num_classes", "task.bursts"
 NUMBERS = (64, 256, 1024, 4096)
 SIZES = {1: (1,) * 8, 2: (2,) * 4, 4: (4,) * 2}
-SCALES = {"reference": Scale(steps=1_500, seeds=3, points=8), "quick": Scale(steps=600, seeds=1, points=4)}
+SCALES = {"reference": Scale(steps=1_200, seeds=3, points=6), "quick": Scale(steps=900, seeds=1, points=4)}
+QUICK_NUMBERS, QUICK_SIZES = (64, 1024), (1, 4)
 
 
-claim = claims_of("Reddy 2023", min_steps=1_500)
+claim = claims_of("Reddy 2023", min_steps=1_200)
 
 
 def spelt(size):
@@ -91,7 +92,8 @@ CLAIMS = (
 
 def get_config(arg=""):
     chosen = words(arg, {"scale": SCALES})
-    scale = SCALES[chosen["scale"]]
+    scale, quick = SCALES[chosen["scale"]], chosen["scale"] == "quick"
+    bursts = [SIZES[size] for size in (QUICK_SIZES if quick else SIZES)]
     study = icl.Study(
         name=f"Phase diagram ({chosen['scale']})",
         description="Reddy 2023's data: contexts of 8 pairs, of 8 / B classes B times each, under 32 labels.",
@@ -99,7 +101,7 @@ def get_config(arg=""):
         predictors={NETWORK: InductionNetwork()},
         training=common.training(scale, learning_rate=1e-3),
         evaluation=common.evaluation(scale),
-        sweep=icl.product({BURSTS: SIZES.values(), CLASSES: NUMBERS, "seed": range(scale.seeds)}),
+        sweep=icl.product({BURSTS: bursts, CLASSES: QUICK_NUMBERS if quick else NUMBERS, "seed": range(scale.seeds)}),
         claims=CLAIMS,
         figures=(
             Heat(
