@@ -1,6 +1,7 @@
 """Predictors: anything that answers the query of a sequence, trained or explicit, by name."""
 
 from icl_sim.predictors.ablation import Ablated
+from icl_sim.predictors.clamped import CLAMPS, Clamped
 from icl_sim.predictors.frozen import Frozen
 from icl_sim.predictors.gated import Gated, with_parts
 from icl_sim.predictors.hidden_markov import HiddenMarkovBayes
@@ -59,13 +60,16 @@ PREDICTORS: dict[str, type[Predictor]] = {
     "probed": Probed,
     "frozen": Frozen,
     "ablated": Ablated,
+    "clamped": Clamped,
 }
 
 __all__ = [
+    "CLAMPS",
     "PREDICTORS",
     "Ablated",
     "Averaging",
     "Boosting",
+    "Clamped",
     "DiscreteMMSE",
     "Encoder",
     "Frozen",

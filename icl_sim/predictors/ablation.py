@@ -75,9 +75,9 @@ def without(
     return run(network, params, batch, clamps)
 
 
-def run(network: Predictor, params: Params, batch: Batch, clamps: Clamps) -> Outputs:
+def run(network: Predictor, params: Params, batch: Batch, clamps: Clamps, **how: Any) -> Outputs:
     """What a network that takes clamps answers under some, with its record."""
-    return cast(Any, network).apply(params, batch, record=True, clamps=clamps)
+    return cast(Any, network).apply(params, batch, record=True, clamps=clamps, **how)
 
 
 def layers(record: Mapping[str, Array]) -> list[int]:

@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -35,6 +35,7 @@ REGISTRIES: tuple[Mapping[str, type], ...] = (
     tasks.REGRESSION_PARTS,
     kernels.KERNELS,
     PREDICTORS,
+    predictors.CLAMPS,
     theory.LEARNERS,
     metrics.COMPARISONS,
 )
@@ -174,7 +175,13 @@ def from_json(plain: Any) -> Any:
 
 def _encode_fields(setting: Any) -> dict[str, Any]:
     values = {name: getattr(setting, name) for name in fields.declared(type(setting))}
-    return {name: encode_setting(v) if dataclasses.is_dataclass(v) else v for name, v in values.items()}
+    return {name: _encode_value(value) for name, value in values.items()}
+
+
+def _encode_value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_encode_value, value))
+    return encode_setting(value) if dataclasses.is_dataclass(value) else value
 
 
 def _decode_fields(plain: Mapping[str, Any], path: str, kind: type) -> Any:
@@ -188,7 +195,10 @@ def _decode_fields(plain: Mapping[str, Any], path: str, kind: type) -> Any:
                 f"--config.{path}=\"{{'kind': '{_kind_of(kind)}'}}\"."
             )
         if isinstance(value, Mapping):
-            value = decode_setting(value, f"{path}.{name}", _registry_of(kind, name))
+            value = decode_setting(value, f"{path}.{name}", _registry_of(fields.declared(kind)[name]))
+        elif isinstance(value, tuple | list) and any(isinstance(item, Mapping) for item in value):
+            registry = _registry_of(fields.of_items(kind, name))
+            value = tuple(decode_setting(v, f"{path}.{name}.{i}", registry) for i, v in enumerate(value))
         values[name] = value
     missing = [f.name for f in dataclasses.fields(kind) if f.init and not _has_default(f) and f.name not in values]
     if missing:
@@ -219,9 +229,9 @@ def _class_of(name: str, path: str, registry: Mapping[str, type]) -> type:
     return kind
 
 
-def _registry_of(kind: type, name: str) -> Mapping[str, type]:
-    """The kinds that a field which holds a setting can take."""
-    bases = tuple(k for k in fields.declared(kind)[name] if k is not type(None))
+def _registry_of(admitted: Collection[type]) -> Mapping[str, type]:
+    """The kinds that a field which holds such settings can take."""
+    bases = tuple(k for k in admitted if k is not type(None))
     allowed = {n: k for registry in REGISTRIES for n, k in registry.items() if issubclass(k, bases)}
     return allowed or {_kind_of(k): k for k in bases if dataclasses.is_dataclass(k)}
 

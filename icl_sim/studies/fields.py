@@ -56,10 +56,17 @@ def normalized(setting: _S, path: str) -> _S:
     for name in declared(type(setting)):
         old = getattr(setting, name)
         new = coerced(setting, name, old, path)
-        new = normalized(new, f"{path}.{name}") if dataclasses.is_dataclass(new) else new
+        new = _normalized_value(new, f"{path}.{name}")
         if new is not old:
             changes[name] = new
     return _replace(setting, changes) if changes else setting
+
+
+def _normalized_value(value: Any, path: str) -> Any:
+    if isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+        items = tuple(_normalized_value(item, f"{path}.{number}") for number, item in enumerate(value))
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return normalized(value, path) if dataclasses.is_dataclass(value) else value
 
 
 def replaced(setting: _S, name: str, value: Any, path: str) -> _S:
@@ -69,15 +76,31 @@ def replaced(setting: _S, name: str, value: Any, path: str) -> _S:
         raise ValueError(f"{path} has no field {head!r}; {suggestion(head, declared(type(setting)))}")
     if rest:
         inner = getattr(setting, head)
-        if not dataclasses.is_dataclass(inner):
+        if isinstance(inner, tuple):
+            value = _item_replaced(inner, rest, value, f"{path}.{head}")
+        elif not dataclasses.is_dataclass(inner):
             raise ValueError(f"{path}.{head} is {inner!r} and has no fields, so {path}.{name} does not exist.")
-        value = replaced(inner, rest, value, f"{path}.{head}")
+        else:
+            value = replaced(inner, rest, value, f"{path}.{head}")
     return _replace(setting, {head: coerced(setting, head, value, path)})
 
 
+def _item_replaced(items: tuple, name: str, value: Any, path: str) -> tuple:
+    """The tuple of settings with a field of one changed: "0.strength" is that of the first."""
+    number, _, rest = name.partition(".")
+    known = [str(n) for n, item in enumerate(items) if dataclasses.is_dataclass(item)]
+    if number not in known or not rest:
+        allowed = suggestion(number, [f"{n}.FIELD" for n in known])
+        raise ValueError(f"{path} is a tuple, so {path}.{name} does not exist; {allowed}")
+    changed = replaced(items[int(number)], rest, value, f"{path}.{number}")
+    return (*items[: int(number)], changed, *items[int(number) + 1 :])
+
+
 def read(setting: Any, name: str) -> Any:
-    """The value at a dotted name."""
-    return functools.reduce(getattr, name.split("."), setting)
+    """The value at a dotted name; items of a tuple go by their number."""
+    return functools.reduce(
+        lambda at, n: at[int(n)] if isinstance(at, tuple) else getattr(at, n), name.split("."), setting
+    )
 
 
 def coerced(setting: Any, name: str, value: Any, path: str) -> Any:
@@ -121,7 +144,11 @@ def _named(kind: type) -> str:
 
 
 def _items_typed(setting: Any, name: str, value: tuple, path: str) -> tuple:
-    items = _of_items(type(setting), name)
+    items = of_items(type(setting), name)
+    if any(map(dataclasses.is_dataclass, value)) or not items & {int, float, str, bool}:
+        for item in value:
+            if not dataclasses.is_dataclass(item) or not isinstance(item, tuple(items)):
+                raise ValueError(f"{path}.{name} holds {item!r}; it must hold {' or '.join(map(_named, items))}.")
     numbers = all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
     if items == {int}:
         if numbers and all(item == item // 1 for item in value):
@@ -140,7 +167,7 @@ def _items_typed(setting: Any, name: str, value: tuple, path: str) -> tuple:
 
 
 @functools.cache
-def _of_items(kind: type, name: str) -> frozenset[type]:
+def of_items(kind: type, name: str) -> frozenset[type]:
     """The types that the items of a tuple admit."""
     hint = _hints(kind)[name]
     (of_items,) = (h for h in (typing.get_args(hint) if _is_union(hint) else (hint,)) if typing.get_origin(h) is tuple)
