@@ -54,10 +54,7 @@ def uniform(key: Key, shape: tuple[int, ...], low: Leaf = 0.0, high: Leaf = 1.0)
     """`jax.random.uniform(key, shape, minval=low, maxval=high)`: float32 in [low, high)."""
     if not _is_known(key):
         return jax.random.uniform(key, shape, minval=low, maxval=high)
-    low, high = jnp.float32(low), jnp.float32(high)
-    # The bits as the mantissa of a number in [1, 2).
-    one_to_two = jax.lax.bitcast_convert_type((bits(key, shape) >> 9) | jnp.uint32(0x3F800000), jnp.float32)
-    return jnp.maximum(low, (one_to_two - 1.0) * (high - low) + low)
+    return jnp.reshape(_uniform(key, math.prod(shape), low, high), shape)
 
 
 @_traced_once
@@ -69,14 +66,14 @@ def normal(key: Key, shape: tuple[int, ...]) -> Array:
     """
     if not _is_known(key):
         return jax.random.normal(key, shape)
-    u = uniform(key, shape, _ABOVE_MINUS_ONE, 1.0)
+    u = _uniform(key, math.prod(shape), _ABOVE_MINUS_ONE, 1.0)
     w = -jnp.log((1 - u) * (1 + u))
     central = w < 5
     z = jnp.where(central, w - 2.5, jnp.sqrt(w) - 3)
     polynomial = jnp.zeros_like(u)
     for near, far in zip(_CENTRAL, _TAILS, strict=True):
         polynomial = polynomial * z + jnp.where(central, near, far)
-    return math.sqrt(2) * polynomial * u
+    return jnp.reshape(math.sqrt(2) * polynomial * u, shape)
 
 
 @_traced_once
@@ -84,8 +81,8 @@ def laplace(key: Key, shape: tuple[int, ...]) -> Array:
     """`jax.random.laplace(key, shape)`: float32, of scale 1, by the inverse of its distribution."""
     if not _is_known(key):
         return jax.random.laplace(key, shape)
-    u = uniform(key, shape, _ABOVE_MINUS_ONE, 1.0)
-    return jnp.sign(u) * jnp.log1p(-jnp.abs(u))
+    u = _uniform(key, math.prod(shape), _ABOVE_MINUS_ONE, 1.0)
+    return jnp.reshape(jnp.sign(u) * jnp.log1p(-jnp.abs(u)), shape)
 
 
 @_traced_once
@@ -105,6 +102,14 @@ def bits(key: Key, shape: tuple[int, ...]) -> Array:
         x += schedule[(number + 1) % 3]
         y += schedule[(number + 2) % 3] + jnp.uint32(number + 1)
     return jnp.reshape(x ^ y, shape)
+
+
+def _uniform(key: Key, size: int, low: Leaf, high: Leaf) -> Array:
+    """In a row: a loop over the last axis of an array would be of vectors only as far as its length is a multiple."""
+    low, high = jnp.float32(low), jnp.float32(high)
+    # The bits as the mantissa of a number in [1, 2).
+    one_to_two = jax.lax.bitcast_convert_type((bits(key, (size,)) >> 9) | jnp.uint32(0x3F800000), jnp.float32)
+    return jnp.maximum(low, (one_to_two - 1.0) * (high - low) + low)
 
 
 def number_below(u: Array, count: Leaf | Array) -> Array:

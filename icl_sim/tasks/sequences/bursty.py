@@ -149,7 +149,7 @@ class BurstySequences(Task):
         if self.law is None:
             return self.prepare(self.load()).sample(key, batch_size)
         slots, ways = self.context_length + 1, len(self.bursts)
-        shown = exemplars.needed(self.inputs.exemplars, self.exemplars)
+        shown = exemplars.needed(self.inputs.exemplars, self.exemplars, slots)
         sizes = (4, ways, ways, max(ways, 2), slots - 1, slots - 1, slots, slots * shown)
         key_composition, key_inputs = jax.random.split(key)
         u_BU = draws.uniform(key_composition, (batch_size, sum(sizes)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
 from icl_sim.draws import number_below
 from icl_sim.tasks.sequences.composition import first_slots
+from icl_sim.tasks.sequences.zipf import distinct_numbers
 from icl_sim.types import Array
 
 REPEATED, DIFFERENT, MATCHED = "any", "distinct", "matched"
@@ -19,21 +21,21 @@ def exemplars(u_SE: Array, classes_S: Array, count: int, how: str) -> Array:
     of a class ("matched").
 
     Args:
-      u_SE: uniforms; E is `needed(count, how)`.
+      u_SE: uniforms; E is `needed(count, how, S)`.
     """
     slots = len(classes_S)
     first_S = first_slots(classes_S)
     if not count:
         return first_S if how == MATCHED else jnp.arange(slots)
     if how == DIFFERENT:
-        # The class's exemplars in a random order, of which each occurrence takes the next.
-        order_SE = jnp.argsort(u_SE[first_S], axis=1)
+        # Different exemplars of the class in a random order, of which each occurrence takes the next.
+        order_SE = jax.vmap(lambda u_E: distinct_numbers(u_E, count))(u_SE[first_S])
         same_SS = (classes_S[:, None] == classes_S[None, :]) & jnp.tri(slots, k=-1, dtype=bool)
         return order_SE[jnp.arange(slots), jnp.sum(same_SS, axis=1) % count]
     number_S = number_below(u_SE[:, 0], count)
     return number_S[first_S] if how == MATCHED else number_S
 
 
-def needed(count: int, how: str) -> int:
-    """How many uniforms a slot needs."""
-    return count if how == DIFFERENT and count else 1
+def needed(count: int, how: str, slots: int) -> int:
+    """How many uniforms each of so many slots needs."""
+    return min(count, slots) if how == DIFFERENT and count else 1
