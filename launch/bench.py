@@ -33,6 +33,9 @@ CASES = {  # with their members
     "raventos_small": 1,
     "raventos_base": 1,
     "reddy": 1,
+    "singh_2l": 1,
+    "singh_12800": 1,
+    "chan_12l": 1,
 }
 _CASE = flags.DEFINE_enum("case", next(iter(CASES)), list(CASES), "What to measure.")
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write; printed all the same.")
@@ -223,7 +226,9 @@ def published_networks(case: str, members: int):
 
     `lsa_b`: one layer of linear self-attention of von Oswald et al. 2023; `garg_tiny`: the smallest transformer of Garg
     et al. 2022 at d = 20; `raventos_small` and `raventos_base`: Raventos et al. 2023 at 2^10 tasks;
-    `reddy`: the two attention layers of Reddy 2023 on 1,024 classes, 8 pairs.
+    `reddy`: the two attention layers of Reddy 2023 on 1,024 classes, 8 pairs; `singh_2l` and `singh_12800`: the two
+    layers of 8 heads of Singh et al. 2024 on 50 classes and 2025 on 12,800, 2 pairs; `chan_12l`: the 12 layers of Chan
+    et al. 2022 on 1,600 classes, 8 pairs.
     """
     from icl_sim.engine.group import by_structure
     from icl_sim.engine.settings import Evaluation, Member, Training
@@ -231,7 +236,7 @@ def published_networks(case: str, members: int):
     from icl_sim.predictors.networks import published
     from icl_sim.tasks import Regression
     from icl_sim.tasks.regression import Linear, Uniform
-    from icl_sim.tasks.sequences.presets import reddy
+    from icl_sim.tasks.sequences import presets
 
     if case == "lsa_b":
         predictor, training = LinearAttention(), Training(batch_size=2048)
@@ -240,7 +245,13 @@ def published_networks(case: str, members: int):
         predictor, training = published.garg("tiny"), Training(batch_size=64, microbatches=8)
         task = Regression(dim=20, context_length=40)
     elif case == "reddy":
-        predictor, training, task = InductionNetwork(), Training(batch_size=128), reddy()
+        predictor, training, task = InductionNetwork(), Training(batch_size=128), presets.reddy()
+    elif case == "singh_2l":
+        predictor, training, task = published.singh_induction(), Training(), presets.singh_induction()
+    elif case == "singh_12800":
+        predictor, training, task = published.singh_coopetition(), Training(), presets.singh_coopetition()
+    elif case == "chan_12l":
+        predictor, training, task = published.chan(), Training(), presets.chan(num_classes=1600)
     else:
         predictor = published.raventos(case.removeprefix("raventos_"))
         training = Training(batch_size=256, microbatches=8 if case == "raventos_base" else 16)

@@ -7,7 +7,15 @@ import dataclasses
 import jax
 import pytest
 
-from icl_sim.predictors.networks.published import akyurek, garg, raventos
+from icl_sim.predictors.networks.published import (
+    akyurek,
+    chan,
+    garg,
+    raventos,
+    singh_coopetition,
+    singh_induction,
+    singh_transience,
+)
 
 
 def size(model, batch):
@@ -38,6 +46,25 @@ def test_sizes_are_those_published(model, slots, dim, count, digits, scan, make_
     assert size(dataclasses.replace(model, scan=scan), batch) == pytest.approx(
         count, abs=digits / 2
     )
+
+
+# Blocks of 49,984, a norm of 128, 65 for each class to read out and 64 to read in.
+CHAN = 12 * 49_984 + 128
+
+
+@pytest.mark.parametrize(
+    ("model", "length", "shape", "classes", "count"),
+    [
+        (singh_induction(), 2, (512,), 5, 66_629),
+        (singh_coopetition(), 2, (512,), 12_800, 1_719_232),
+        (chan(), 8, (64,), 1_623, CHAN + 129 * 1_623),
+        (chan(images=True), 8, (105, 105), 1_623, 831_479 - 1_280),  # theirs has 1,280 in its batch norms
+        (singh_transience(), 8, (512,), 12_800, CHAN + 129 * 12_800 + 513 * 64),
+    ],
+    ids=["induction", "coopetition", "chan", "images", "transience"],
+)
+def test_sizes_on_classes_are_those_published(model, length, shape, classes, count, make_batch):
+    assert size(model, make_batch(sequences=1, length=length, shape=shape, classes=classes)) == count
 
 
 def test_an_unknown_size_is_refused():
