@@ -22,6 +22,7 @@ NAMES = (
     "num_classes",
     "reddy_phase_diagram",
     "transience",
+    "zipf",
 )
 STUDIES = [(name, words) for name in NAMES for words in ("", "quick")]
 
