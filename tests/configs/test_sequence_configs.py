@@ -19,6 +19,7 @@ from tests.configs.test_regression_configs import firsts, values_of
 NAMES = (
     "abrupt_transition",
     "burstiness",
+    "label_multiplicity",
     "num_classes",
     "reddy_phase_diagram",
     "transience",
