@@ -23,6 +23,7 @@ NAMES = (
     "num_classes",
     "reddy_phase_diagram",
     "transience",
+    "within_class_variation",
     "zipf",
 )
 STUDIES = [(name, words) for name in NAMES for words in ("", "quick")]
