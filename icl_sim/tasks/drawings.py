@@ -10,8 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from icl_sim import draws, names
+from icl_sim.tasks import gradients
 from icl_sim.types import Array, Key, Leaf, setting, static
 
+PIXELS, GRADIENTS = "pixels", "gradients"
+VIEWS = (PIXELS, GRADIENTS)
 NUM_DRAWERS = 20  # people who drew each character of Omniglot, and the styles of the glyphs
 
 
@@ -23,14 +27,15 @@ class Drawings:
     stay bool or uint8 on the device and become float32 only as they are rendered.
 
     Attributes:
-      noise: standard deviation of the pixel noise, drawn independently for every pixel of every item.
+      noise: standard deviation of what is added to every pixel, or every feature, of every item.
       held_out: whether to show `held_out_drawings` rather than `drawings`.
       size: height and width in pixels.
       drawings: numbers (0 to 19) of the drawings of each character to train on; each item shows a random one.
       held_out_drawings: numbers of the drawings that only evaluation sees.
       orientations: 8 makes a class of each of the 4 quarter turns of a character and of their mirror images, the
         classes 8 i to 8 i + 7 being of character i; 1 leaves them as they are.
-      table: `[characters, drawings + held-out drawings, size, size]`, bound by `prepare`.
+      view: inputs are the "pixels", or 64 features of the image's "gradients" (`icl_sim.tasks.gradients`).
+      table: what `load` returns, bound by `prepare`.
     """
 
     noise: Leaf = 0.1
@@ -39,6 +44,7 @@ class Drawings:
     drawings: tuple[int, ...] = static((0,))
     held_out_drawings: tuple[int, ...] = static((NUM_DRAWERS - 1,))
     orientations: int = static(1)
+    view: str = static(PIXELS)
     table: Any = None
 
     @property
@@ -70,6 +76,7 @@ class Drawings:
 
     def check_structure(self, num_classes: int) -> None:
         """The part of `check` that `load` needs: it reads no leaf, so it works on traced and on stacked settings."""
+        names.require("task.inputs.view", self.view, VIEWS)
         if self.orientations not in (1, len(ORIENTATIONS)):
             raise ValueError(f"task.inputs.orientations is {self.orientations}; it must be 1 or {len(ORIENTATIONS)}.")
         if self.max_characters is not None and self.characters_of(num_classes) > self.max_characters:
@@ -88,9 +95,18 @@ class Drawings:
                 f"{self.held_out_drawings}; they must have no drawing in common, but share {both}."
             )
 
-    def load(self, num_classes: int) -> np.ndarray:
+    def images(self, num_classes: int) -> np.ndarray:
         """Images of so many classes' characters, `[characters, drawings + held-out drawings, size, size]`."""
-        raise NotImplementedError(f"{type(self).__name__} must define load(num_classes) -> array of images.")
+        raise NotImplementedError(f"{type(self).__name__} must define images(num_classes) -> array of images.")
+
+    def load(self, num_classes: int) -> np.ndarray:
+        """The `images`, or the features `[characters * orientations, drawings + held-out drawings, 64]`."""
+        images_CNHW = self.images(num_classes)
+        if self.view == PIXELS:
+            return images_CNHW
+        if self.orientations > 1:
+            images_CNHW = all_turned(images_CNHW)
+        return gradients.features(images_CNHW)
 
     def prepare(self, key: Key, num_classes: int, shared: Any = None) -> Self:
         """Binds the images, `shared` being what `load` returned; loads them where it is left out."""
@@ -99,8 +115,8 @@ class Drawings:
         return dataclasses.replace(self, table=table)
 
     def render(self, keys_B: Key, classes_BS: Array) -> Array:
-        """Inputs `[B, S, size, size, 1]`, a random drawing in every slot; a row is a function of its own key and
-        classes alone."""
+        """Inputs `[B, S, size, size, 1]` or features `[B, S, 64]`, a random drawing in every slot; a row is a function
+        of its own key and classes alone."""
         first = jnp.where(self.held_out, len(self.drawings), 0)
         count = jnp.where(self.held_out, len(self.held_out_drawings), len(self.drawings))
 
@@ -112,12 +128,16 @@ class Drawings:
         return jax.vmap(row)(keys_B, classes_BS)
 
     def render_exemplars(self, keys_B: Key, classes_BS: Array, exemplars_BS: Array) -> Array:
-        """Inputs `[B, S, size, size, 1]`, of each class the given one of the `drawings`, counted from 0."""
+        """Inputs `[B, S, size, size, 1]` or features `[B, S, 64]`, of each class the given one of the `drawings`,
+        counted from 0."""
         return jax.vmap(self._shown)(keys_B, classes_BS, exemplars_BS)
 
     def _shown(self, noise_key: Key, classes_S: Array, drawing_S: Array) -> Array:
         if self.table is None:
             raise ValueError(f"{type(self).__name__} has no images yet; call prepare(key, num_classes) first.")
+        if self.view == GRADIENTS:
+            feature_SF = jnp.asarray(self.table)[classes_S, drawing_S]
+            return feature_SF + self.noise * draws.normal(noise_key, feature_SF.shape)
         table_CNHW = jnp.asarray(self.table)  # N drawings of each character
         white = 1.0 if table_CNHW.dtype == jnp.bool_ else 255.0
         image_SHW = table_CNHW[classes_S // self.orientations, drawing_S]
@@ -147,3 +167,13 @@ def turned(image_HW: Array, orientation: Array) -> Array:
     image_HW = jnp.where(left_right, image_HW[:, ::-1], image_HW)
     image_HW = jnp.where(top_bottom, image_HW[::-1], image_HW)
     return jnp.where(diagonal, image_HW.T, image_HW)
+
+
+def all_turned(images_CNHW: np.ndarray) -> np.ndarray:
+    """Square images in all `ORIENTATIONS`, `[8 C, N, H, W]`: those of character i are 8 i to 8 i + 7."""
+    turned = []
+    for left_right, top_bottom, diagonal in ORIENTATIONS:
+        one = images_CNHW[..., ::-1] if left_right else images_CNHW
+        one = one[..., ::-1, :] if top_bottom else one
+        turned.append(np.swapaxes(one, -1, -2) if diagonal else one)
+    return np.stack(turned, axis=1).reshape(-1, *images_CNHW.shape[1:])

@@ -40,7 +40,7 @@ class Glyphs(Drawings):
         if not 0 <= self.glyph_seed < 2**32:
             raise ValueError(f"task.inputs.glyph_seed is {self.glyph_seed}; it must be from 0 to 2^32 - 1.")
 
-    def load(self, num_classes: int) -> np.ndarray:
+    def images(self, num_classes: int) -> np.ndarray:
         self.check_structure(num_classes)
         drawings = self.drawings + self.held_out_drawings
         return _draw(self.characters_of(num_classes), self.size, drawings, self.glyph_seed)

@@ -148,7 +148,7 @@ class Omniglot(Drawings):
         for split in SPLITS:
             find(self.dir, split)
 
-    def load(self, num_classes: int) -> np.ndarray:
+    def images(self, num_classes: int) -> np.ndarray:
         self.check_structure(num_classes)
         folder = str(Path(self.dir).expanduser().absolute())
         table_CNHW = _load(folder, self.size, self.drawings + self.held_out_drawings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 import jax
@@ -9,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_sim.tasks.drawings import Drawings
+from icl_sim.tasks import Glyphs, gradients
+from icl_sim.tasks.drawings import Drawings, all_turned
 from icl_sim.types import setting
 
 NUM_CLASSES, SIZE = 5, 6
@@ -21,7 +23,7 @@ class Codes(Drawings):
 
     dtype: ClassVar = np.uint8
 
-    def load(self, num_classes: int) -> np.ndarray:
+    def images(self, num_classes: int) -> np.ndarray:
         count = len(self.drawings + self.held_out_drawings)
         code_CN = 10 * np.arange(num_classes)[:, None] + np.arange(count)
         return np.broadcast_to(code_CN[..., None, None], (num_classes, count, SIZE, SIZE)).astype(self.dtype)
@@ -134,3 +136,18 @@ def test_bad_settings_are_named(changes, words):
 def test_rendering_before_prepare_is_a_sentence(key):
     with pytest.raises(ValueError, match="Codes has no images yet"):
         Codes().render(jax.random.split(key, 1), jnp.zeros((1, 1), int))
+
+
+def test_with_gradients_an_item_is_its_drawing_s_features_and_noise(key):
+    glyphs = Glyphs(size=12, noise=0.0, drawings=(0, 3), held_out_drawings=(5,), orientations=8, view="gradients")
+    images_CNHW = glyphs.images(16)
+    assert len(images_CNHW) == 2
+    features_CNF = gradients.features(all_turned(images_CNHW))
+    classes_BS, exemplars_BS = np.array([[3, 15]]), np.array([[1, 0]])
+    keys_B = jax.random.split(key, 1)
+    made = glyphs.prepare(None, 16)
+    shown_BSF = made.render_exemplars(keys_B, classes_BS, exemplars_BS)
+    np.testing.assert_allclose(shown_BSF[0], features_CNF[[3, 15], [1, 0]], atol=1e-6)
+    noisy = dataclasses.replace(made, noise=0.5)
+    noisy_BSF = noisy.render_exemplars(jax.random.clone(keys_B), classes_BS, exemplars_BS)
+    assert 0.3 < np.std(noisy_BSF - shown_BSF) < 0.7
