@@ -390,7 +390,8 @@ class BurstySequences(Task):
     def _check_labels(self) -> None:
         W, K, L = len(self.bursts), self.num_classes, self.context_length
         count = self.relabels or W
-        if self.num_labels and (K % self.num_labels or self.num_holdout % self.num_labels):
+        even = self.labels != PER_SEQUENCE or self.ways == composition.LABELS
+        if even and self.num_labels and (K % self.num_labels or self.num_holdout % self.num_labels):
             raise ValueError(
                 f"task.num_labels is {self.num_labels}; it must divide task.num_classes, {K}, and task.num_holdout, "
                 f"{self.num_holdout}, so that every label has as many classes."

@@ -62,6 +62,7 @@ def singh_induction(num_classes: int = 50, num_labels: int = 5, inputs: Inputs |
         bursts=(1, 1),
         p_bursty=1.0,
         query="first",
+        num_labels=num_labels,
         labels="per_sequence",
         relabels=num_labels,
         held_out_pairs=2,

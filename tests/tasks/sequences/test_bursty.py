@@ -126,6 +126,8 @@ def test_singh_induction_uses_the_pairs_of_training_and_the_others_to_evaluate(s
         assert np.all(support(batch) == 1)
         assert np.all((batch.targets[:, :2] == batch.targets[:, 2:]) == (batch.kinds[:, :2] == SUPPORT))
     assert set(task.evaluation_sets()) == {"default", "icl"}
+    assert batch.num_classes == 5  # as many labels as the sequences have, not as many as classes
+    singh_induction(num_labels=15).check()  # which need not divide the number of classes
 
 
 def test_flipped_each_class_goes_by_the_others_label(sampled):
