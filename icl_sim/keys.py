@@ -22,3 +22,9 @@ def stream(seed: Leaf, name: str, *counters: Leaf) -> Key:
     for counter in counters:
         key = jax.random.fold_in(key, counter)
     return key
+
+
+def require_seed(what: str, seed: Leaf | None) -> None:
+    """Raises ValueError unless the seed is None or a whole number from 0 to 2^32 - 1."""
+    if seed is not None and (seed != int(seed) or not 0 <= seed < 2**32):
+        raise ValueError(f"{what} is {seed}; it must be a whole number from 0 to 2^32 - 1.")

@@ -83,7 +83,9 @@ class Batch:
         sequence, `[B, ...]`, or numbers. An oracle may use them: that is what makes it one.
       weights: `[B, L+1]`, how much each slot counts in the loss and in means of errors, where every slot is a query
         that the slots before it answer; None where only the last one is.
+      first_position: `[B]` int32, where in 0..max_offset the first token of each sequence stands; None for 0.
       num_classes: C, or 0 for regression.
+      max_offset: how far from 0 a first token may stand.
       scale: the squared error that normalised errors are divided by, usually that of answering 0.
       pool_law: the law of the rows of the task's pool (`icl_sim.pools`), which an oracle may know; None without one.
     """
@@ -93,7 +95,9 @@ class Batch:
     kinds: Array
     latents: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     weights: Array | None = None
+    first_position: Array | None = None
     num_classes: int = static(0)
+    max_offset: int = static(0)
     scale: float = static(1.0)
     pool_law: str | None = static(None)
 

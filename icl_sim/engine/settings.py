@@ -12,6 +12,7 @@ import numpy as np
 
 from icl_sim import names
 from icl_sim.engine.structure import structure
+from icl_sim.keys import require_seed
 from icl_sim.types import Comparison, Leaf, Phase, Predictor, Task, setting, static
 
 SCHEDULES = ("constant", "rsqrt", "cosine", "triangle")
@@ -186,8 +187,7 @@ class Member:
                 f"training.steps is {self.training.steps}, too few for the {len(self.predictor.phases)} phases of the "
                 "predictor: each needs at least one step, or the next would build on untrained parts."
             )
-        if self.seed != int(self.seed) or not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}; it must be a whole number from 0 to 2^32 - 1.")
+        require_seed("seed", self.seed)
 
     def doubts(self) -> tuple[str, ...]:
         """What is possible and yet hardly meant, in sentences."""

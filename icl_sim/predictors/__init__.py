@@ -27,7 +27,15 @@ from icl_sim.predictors.learners import (
     Tuned,
     TwoLayerNet,
 )
-from icl_sim.predictors.networks import Encoder, InductionNetwork, LinearAttention, ResidualEncoder, Transformer
+from icl_sim.predictors.networks import (
+    Encoder,
+    InductionHead,
+    InductionNetwork,
+    LinearAttention,
+    Recurrent,
+    ResidualEncoder,
+    Transformer,
+)
 from icl_sim.predictors.probed import Probed
 from icl_sim.types import Predictor
 
@@ -35,6 +43,8 @@ PREDICTORS: dict[str, type[Predictor]] = {
     "transformer": Transformer,
     "linear_attention": LinearAttention,
     "induction": InductionNetwork,
+    "induction_head": InductionHead,
+    "recurrent": Recurrent,
     "in_weight": InWeightMLP,
     "kernel_copy": KernelCopy,
     "nearest": Nearest,
@@ -80,6 +90,7 @@ __all__ = [
     "GrowingSGD",
     "HiddenMarkovBayes",
     "InWeightMLP",
+    "InductionHead",
     "InductionNetwork",
     "KernelCopy",
     "KernelSmoothing",
@@ -90,6 +101,7 @@ __all__ = [
     "OnePassSGD",
     "Preconditioned",
     "Probed",
+    "Recurrent",
     "ResidualEncoder",
     "Ridge",
     "SmoothedMMSE",

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from icl_sim import draws, names
-from icl_sim.keys import stream
+from icl_sim.keys import require_seed, stream
 from icl_sim.tasks import contexts
 from icl_sim.tasks.glyphs import Glyphs
 from icl_sim.tasks.omniglot import Omniglot
@@ -162,8 +162,7 @@ class ClassMixture(Task):
         return errors | {name: (eval_set, "preference") for name, eval_set in where}
 
     def check(self) -> None:
-        if self.seed is not None and (self.seed != int(self.seed) or not 0 <= self.seed < 2**32):
-            raise ValueError(f"task.seed is {self.seed}; it must be a whole number from 0 to 2^32 - 1.")
+        require_seed("task.seed", self.seed)
         for name in ("num_high", "num_low", "context_length"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"task.{name} is {value}; it must be at least 1.")

@@ -1,7 +1,7 @@
 """The two attention layers of Reddy 2023 (arXiv 2312.03002), which are what an induction head takes and little more.
 
-Tokens are [position one-hot | item or label vector], W = T + D numbers, and with one head of its own width, without
-scale, bias or norm, layer l is
+Tokens are [position one-hot | item or label vector], W = P + D numbers, P positions being T tokens and the batch's
+largest offset; and with one head of its own width, without scale, bias or norm, layer l is
 
     x_j <- x_j + V_l sum_{i <= j} a_ij x_i,        a_ij = softmax_i(<K_l x_i, Q_l x_j>).
 
@@ -16,6 +16,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from icl_sim.predictors.networks.classifier import classified, classifier
 from icl_sim.predictors.networks.intermediates import Clamps, Intermediates
 from icl_sim.predictors.networks.tokens import interleave
 from icl_sim.types import Array, Batch, Key, Outputs, Params, Phase, Predictor, setting, static
@@ -48,22 +49,16 @@ class InductionNetwork(Predictor):
         """Attention N(0, 1/D), ReLU layers N(0, 2/inputs), the last layer N(0, 1/inputs), label vectors N(0, 1/D)."""
         self._refuse(batch)
         (_, S, D), C = batch.inputs.shape, batch.num_classes
-        width = 2 * S - 1 + D
+        width = 2 * S - 1 + batch.max_offset + D
         key_attention, key_classifier, key_labels = jax.random.split(key, 3)
         names = [f"{part}{layer}" for layer in range(LAYERS) for part in ("key", "query", "value")]
         attention = {
             name: jax.random.normal(one, (width, width)) / math.sqrt(D)
             for name, one in zip(names, jax.random.split(key_attention, len(names)), strict=True)
         }
-        sizes = (width, *self.hidden, C)
-        classifier = {}
-        for number, one in enumerate(jax.random.split(key_classifier, len(sizes) - 1)):
-            gain = 2 if number < len(self.hidden) else 1
-            kernel = jax.random.normal(one, sizes[number : number + 2]) * math.sqrt(gain / sizes[number])
-            bias = {"bias": jnp.zeros(sizes[number + 1])} if number < len(self.hidden) else {}
-            classifier[f"layer{number}"] = {"kernel": kernel, **bias}
+        layers = classifier(key_classifier, (width, *self.hidden, C))
         labels_CD = jax.random.normal(key_labels, (C, D)) / math.sqrt(D)
-        return {"attention": attention, "classifier": classifier, "labels": {"vectors": labels_CD}}
+        return {"attention": attention, "classifier": layers, "labels": {"vectors": labels_CD}}
 
     def apply(self, params: Params, batch: Batch, *, record: bool = False, clamps: Clamps | None = None) -> Outputs:
         """Predicts the query.
@@ -82,7 +77,7 @@ class InductionNetwork(Predictor):
         added_BTW, first_BTT = _attended(params["attention"], 0, x_BTW, x_BTW, seen_TT)
         x_BTW = x_BTW + added_BTW
         added_B1W, second_B1T = _attended(params["attention"], 1, x_BTW, x_BTW[:, -1:], None)
-        values_BC = self._classified(params, (x_BTW[:, -1:] + added_B1W)[:, 0])
+        values_BC = classified(params["classifier"], (x_BTW[:, -1:] + added_B1W)[:, 0])
         kept = {"attention/0": first_BTT[:, None], "attention/1": second_B1T[:, None]}
         return Outputs(values=values_BC, record=kept if record else {})
 
@@ -100,24 +95,19 @@ class InductionNetwork(Predictor):
             map_BHTT = seen(f"attention/{layer}", jax.nn.softmax(score_BHTT))
             mix_BHTW = seen(f"heads/{layer}", jnp.einsum("BHQT,BHTW->BHQW", map_BHTT, v_BHTW))
             x_BTW = seen(f"residual/{layer + 1}", x_BTW + mix_BHTW[:, 0])
-        values_BC = seen("logits", self._classified(params, x_BTW[:, -1]))
+        values_BC = seen("logits", classified(params["classifier"], x_BTW[:, -1]))
         seen.check()
         return Outputs(values=values_BC, record=seen.record if record else {})
-
-    def _classified(self, params: Params, h_BF: Array) -> Array:
-        for number in range(len(self.hidden) + 1):
-            layer = params["classifier"][f"layer{number}"]
-            h_BF = h_BF @ layer["kernel"]
-            if "bias" in layer:
-                h_BF = jax.nn.relu(h_BF + layer["bias"][None])
-        return h_BF
 
     def _tokens(self, params: Params, batch: Batch) -> Array:
         label_BLD = params["labels"]["vectors"][batch.targets[:, :-1]]
         content_BTD = interleave(batch.inputs, label_BLD)
         B, T, _ = content_BTD.shape
-        position_BTT = jnp.broadcast_to(jnp.eye(T, dtype=content_BTD.dtype), (B, T, T))
-        return jnp.concatenate([position_BTT, content_BTD], axis=-1)
+        position_BT = jnp.broadcast_to(jnp.arange(T)[None], (B, T))
+        if batch.first_position is not None:
+            position_BT = position_BT + batch.first_position[:, None]
+        position_BTP = jax.nn.one_hot(position_BT, T + batch.max_offset, dtype=content_BTD.dtype)
+        return jnp.concatenate([position_BTP, content_BTD], axis=-1)
 
     def _refuse(self, batch: Batch) -> None:
         if not batch.num_classes or batch.weights is not None or batch.inputs.ndim != 3:

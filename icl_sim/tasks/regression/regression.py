@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from icl_sim import draws, names
-from icl_sim.keys import stream
+from icl_sim.keys import require_seed, stream
 from icl_sim.tasks.regression import shifts as shifts_
 from icl_sim.tasks.regression.curriculum import Curriculum
 from icl_sim.tasks.regression.functions import Function, Linear, check_size, index_below
@@ -115,8 +115,7 @@ class Regression(Task):
         }
 
     def check(self) -> None:
-        if self.seed is not None and (self.seed != int(self.seed) or not 0 <= self.seed < 2**32):
-            raise ValueError(f"task.seed is {self.seed}; it must be a whole number from 0 to 2^32 - 1.")
+        require_seed("task.seed", self.seed)
         for name in ("dim", "context_length"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"task.{name} is {value}; it must be at least 1.")

@@ -9,25 +9,22 @@ for it (`exemplars`). Everything is drawn in closed form: no rejection, no table
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
-from icl_sim import draws, names
+from icl_sim import draws
 from icl_sim.keys import stream
 from icl_sim.tasks import contexts
 from icl_sim.tasks.glyphs import Glyphs
 from icl_sim.tasks.omniglot import Omniglot
-from icl_sim.tasks.sequences import composition, exemplars, labels
+from icl_sim.tasks.sequences import checks, composition, exemplars, labels
 from icl_sim.tasks.sequences.clusters import Clusters
 from icl_sim.tasks.sequences.features import Features
 from icl_sim.tasks.sequences.zipf import ClassLaw, distinct_numbers, zipf
 from icl_sim.types import Array, Batch, Key, Leaf, Task, setting, static
 
-FIXED, PER_SEQUENCE, SHOWN = "fixed", "per_sequence", "shown"
-LABELS = (FIXED, PER_SEQUENCE, SHOWN)
 # Which classes a sequence is made of.
 TRAIN, EVEN, RARE, COMMON, HOLDOUT = range(5)
 _MEASURED = (
@@ -77,6 +74,7 @@ class BurstySequences(Task):
         tells which of the labels it is).
       relabels: how many labels these are drawn from; 0: as many as bursts.
       held_out_pairs: how many pairs of these labels only evaluation uses.
+      max_offset: the first token stands at a position 0..max_offset, drawn evenly for every sequence (Reddy).
       exemplars: occurrences of a class show "any" of its exemplars, "distinct" ones, or are "matched": one for all.
     """
 
@@ -100,9 +98,10 @@ class BurstySequences(Task):
     query: str = static(composition.ANY_BURST)
     filler: str = static(composition.ANY)
     otherwise: str = static(composition.ANY)
-    labels: str = static(FIXED)
+    labels: str = static(labels.FIXED)
     relabels: int = static(0)
     held_out_pairs: int = static(0)
+    max_offset: int = static(0)
     exemplars: str = static(exemplars.REPEATED)
 
     @property
@@ -152,9 +151,9 @@ class BurstySequences(Task):
         shown = exemplars.needed(self.inputs.exemplars, self.exemplars, slots)
         sizes = (4, ways, ways, max(ways, 2), slots - 1, slots - 1, slots, slots * shown)
         key_composition, key_inputs = jax.random.split(key)
-        u_BU = draws.uniform(key_composition, (batch_size, sum(sizes)))
-        ends = [sum(sizes[: n + 1]) for n in range(len(sizes) - 1)]
-        told = jax.vmap(lambda u_U: self._sequence(*jnp.split(u_U, ends)))(u_BU)
+        total, ends = sum(sizes), [sum(sizes[: n + 1]) for n in range(len(sizes) - 1)]
+        u_BU = draws.uniform(key_composition, (batch_size, total + (self.max_offset > 0)))
+        told = jax.vmap(lambda u_U: self._sequence(*jnp.split(u_U, ends)))(u_BU[:, :total])
         return Batch(
             inputs=self.inputs.render_exemplars(
                 jax.random.split(key_inputs, batch_size), told["classes"], told["exemplars"]
@@ -167,6 +166,8 @@ class BurstySequences(Task):
                 "novel": told["novel"],
                 "labels_per_class": jnp.asarray(self.multiplicity),
             },
+            first_position=draws.number_below(u_BU[:, total], self.max_offset + 1) if self.max_offset else None,
+            max_offset=self.max_offset,
             num_classes=self.outputs,
         )
 
@@ -243,7 +244,7 @@ class BurstySequences(Task):
                 self.held_out_labels,
             )
             per_sequence = relabel == labels.PER_SEQUENCE
-            if self.labels == PER_SEQUENCE:
+            if self.labels == labels.BY_SEQUENCE:
                 per_sequence |= relabel == labels.AS_TRAINED
             result_S = jnp.where(per_sequence & in_burst_S, name_W[burst_S], result_S)
         if len(self.bursts) == 2:
@@ -254,7 +255,7 @@ class BurstySequences(Task):
         slot = draws.number_below(u_shown, self.context_length)
         shown_S = result_S.at[slot].set(result_S[-1])
         shown = relabel == labels.SHOWN
-        if self.labels == SHOWN:
+        if self.labels == labels.ONE_SHOWN:
             shown |= relabel == labels.AS_TRAINED
         return jnp.where(shown, shown_S, result_S)
 
@@ -274,12 +275,12 @@ class BurstySequences(Task):
         Classes are even, whatever their frequency in training, but in "default" and "iid".
         """
         W, L = len(self.bursts), self.context_length
-        named = self.replace(labels=FIXED) if self.labels == SHOWN else self
+        named = self.replace(labels=labels.FIXED) if self.labels == labels.ONE_SHOWN else self
         base = named.replace(pool=EVEN, p_novel=0.0)
         even = base.replace(p_bursty=1.0, bursts=tuple(L // W for _ in self.bursts))
         few_shot = even.replace(relabel=labels.PER_SEQUENCE, held_out_labels=bool(self.held_out_pairs))
         unsupported = composition.UNIQUE if L < self.num_classes else composition.OTHER
-        alone = base.replace(p_bursty=0.0, otherwise=unsupported, labels=FIXED)
+        alone = base.replace(p_bursty=0.0, otherwise=unsupported, labels=labels.FIXED)
         sets: dict[str, Task] = {"default": self}
         if self.num_holdout >= W:
             sets["icl"] = few_shot.replace(pool=HOLDOUT)
@@ -287,7 +288,7 @@ class BurstySequences(Task):
             sets["icl"] = named.replace(p_bursty=1.0, p_novel=1.0)
         else:
             sets["icl"] = few_shot
-        if named.labels == FIXED:
+        if named.labels == labels.FIXED:
             sets |= {"iwl": alone, "iid": named.replace(p_bursty=0.0, p_novel=0.0)}
             if self.num_common:
                 sets |= {"iwl_common": _of(alone, COMMON), "iwl_rare": _of(alone, RARE)}
@@ -303,124 +304,7 @@ class BurstySequences(Task):
         return {f"{name}_error": (name, "error") for name in ("icl", "iwl", "ciwl", "flip", "swap") if name in known}
 
     def check(self) -> None:
-        if self.seed is not None and (self.seed != int(self.seed) or not 0 <= self.seed < 2**32):
-            raise ValueError(f"task.seed is {self.seed}; it must be a whole number from 0 to 2^32 - 1.")
-        for name, allowed in (
-            ("ways", composition.WAYS),
-            ("query", composition.QUERIES),
-            ("filler", composition.FILLERS),
-            ("otherwise", composition.FILLERS),
-            ("labels", LABELS),
-            ("exemplars", exemplars.POLICIES),
-        ):
-            names.require(f"task.{name}", getattr(self, name), allowed)
-        for name, least in (
-            ("num_classes", 2),
-            ("context_length", 1),
-            ("multiplicity", 1),
-            ("num_holdout", 0),
-            ("num_common", 0),
-            ("num_labels", 0),
-            ("relabels", 0),
-            ("held_out_pairs", 0),
-        ):
-            if (value := getattr(self, name)) < least:
-                raise ValueError(f"task.{name} is {value}; it must be at least {least}.")
-        for name in ("p_bursty", "p_novel"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ValueError(f"task.{name} is {value}; a probability must be between 0 and 1.")
-        if not 0 <= self.zipf_exponent < math.inf:
-            raise ValueError(f"task.zipf_exponent is {self.zipf_exponent}; it must be finite and at least 0.")
-        for name in ("relabel", "pool", "held_out_labels"):
-            if value := getattr(self, name):
-                raise ValueError(
-                    f"task.{name} is {value}; a study must leave it at 0, since its evaluation sets are what varies it."
-                )
-        self._check_bursts()
-        self._check_labels()
-        self.inputs.check(self.all_classes)
-
-    def _check_bursts(self) -> None:
-        L, W, K = self.context_length, len(self.bursts), self.num_classes
-        if not W or any(size != int(size) or size < 1 for size in self.bursts):
-            raise ValueError(
-                f"task.bursts is {self.bursts}; it must name at least one burst, each a whole number of slots of at "
-                "least 1. For none, set task.p_bursty to 0."
-            )
-        if sum(self.bursts) > L:
-            raise ValueError(
-                f"task.bursts is {self.bursts}, {sum(self.bursts):g} slots in all; the context has {L} "
-                "(task.context_length)."
-            )
-        if W > K:
-            raise ValueError(f"task.bursts is {self.bursts}, of {W} classes; training has {K} (task.num_classes).")
-        if self.num_common >= K:
-            raise ValueError(
-                f"task.num_common is {self.num_common} of {K} classes (task.num_classes); some must be left as rare."
-            )
-        if 0 < self.num_holdout < W:
-            raise ValueError(
-                f"task.num_holdout is {self.num_holdout}, and a sequence has bursts of {W} classes; hold out none or "
-                f"at least {W}."
-            )
-        filled = L - sum(self.bursts)
-        if self.filler == composition.UNIQUE and W + filled > K:
-            raise ValueError(
-                f"task.filler is 'unique', and a sequence has bursts of {W} classes and {filled:g} other slots; "
-                f"training has {K} classes (task.num_classes)."
-            )
-        if self.filler == composition.OTHER and W >= K:
-            raise ValueError(f"task.filler is 'other' than the bursts' {W} classes; training has no other.")
-        if self.otherwise == composition.UNIQUE and L >= K:
-            raise ValueError(
-                f"task.otherwise is 'unique', and a sequence has {L + 1} slots; training has {K} classes "
-                "(task.num_classes)."
-            )
-        if self.p_novel and not self.inputs.has_new:
-            raise ValueError(
-                f"task.p_novel is {self.p_novel}; new classes need inputs of kind clusters, which can make them. Hold "
-                "some out instead (task.num_holdout)."
-            )
-        if self.p_novel and filled:
-            raise ValueError(
-                f"task.p_novel is {self.p_novel}, and bursts leave {filled:g} slots of the context; in a sequence of "
-                "new classes they must fill it."
-            )
-
-    def _check_labels(self) -> None:
-        W, K, L = len(self.bursts), self.num_classes, self.context_length
-        count = self.relabels or W
-        even = self.labels != PER_SEQUENCE or self.ways == composition.LABELS
-        if even and self.num_labels and (K % self.num_labels or self.num_holdout % self.num_labels):
-            raise ValueError(
-                f"task.num_labels is {self.num_labels}; it must divide task.num_classes, {K}, and task.num_holdout, "
-                f"{self.num_holdout}, so that every label has as many classes."
-            )
-        if self.multiplicity > 1 and self.num_labels:
-            raise ValueError(
-                f"task.multiplicity is {self.multiplicity} and task.num_labels {self.num_labels}; classes have several "
-                "labels, or labels several classes, not both."
-            )
-        distinct = self.ways == composition.LABELS or self.p_novel or (self.inputs.has_new and not self.num_holdout)
-        if distinct and W > self.names_of_classes:
-            raise ValueError(
-                f"task.bursts is {self.bursts}, {W} classes of different labels; there are {self.names_of_classes}."
-            )
-        if self.relabels and not W <= count <= self.outputs:
-            raise ValueError(
-                f"task.relabels is {self.relabels}; it must be from {W}, the number of bursts, to {self.outputs}, the "
-                "number of labels."
-            )
-        if self.labels == PER_SEQUENCE and sum(self.bursts) < L:
-            raise ValueError(
-                f"task.labels is 'per_sequence', and the bursts {self.bursts} leave slots of the {L} without a label; "
-                "they must fill the context."
-            )
-        if self.held_out_pairs and (W != 2 or self.held_out_pairs >= math.comb(count, 2)):
-            raise ValueError(
-                f"task.held_out_pairs is {self.held_out_pairs}; it takes two bursts, of which there are {W}, and must "
-                f"leave training some of the {math.comb(count, 2)} pairs of {count} labels."
-            )
+        checks.check(self)
 
 
 def _of(task: BurstySequences, pool: int) -> BurstySequences:

@@ -12,6 +12,9 @@ from icl_sim.tasks.sequences.composition import first_slots
 from icl_sim.tasks.sequences.zipf import distinct_numbers
 from icl_sim.types import Array, Leaf
 
+# What labels of training are: of the class, drawn for the sequence, or of the class but for one that is shown.
+FIXED, BY_SEQUENCE, ONE_SHOWN = "fixed", "per_sequence", "shown"
+MODES = (FIXED, BY_SEQUENCE, ONE_SHOWN)
 # What an evaluation set does to the labels of a sequence; each is a number, so that all share a program.
 AS_TRAINED, PER_SEQUENCE, SWAPPED, FLIPPED, SHOWN = range(5)
 

@@ -95,9 +95,16 @@ def singh_icl(num_classes: int = 12_800, inputs: Inputs | None = None) -> Bursty
 
 
 def reddy(
-    num_classes: int = 1024, num_labels: int = 32, burst: int = 1, context_length: int = 8, p_novel: float = 0.0
+    num_classes: int = 1024,
+    num_labels: int = 32,
+    burst: int = 1,
+    context_length: int = 8,
+    p_novel: float = 0.0,
+    max_offset: int = 0,
 ) -> BurstySequences:
     """Reddy 2023: Gaussian clusters under 32 labels; L / B classes of different labels, B times each.
+
+    In the paper a sequence stands anywhere in 65 positions, those of 32 pairs: for 8 pairs a `max_offset` of 48.
 
     Raises:
       ValueError: if `burst` does not divide `context_length`.
@@ -113,6 +120,7 @@ def reddy(
         p_novel=p_novel,
         query="slot",
         ways="distinct_labels",
+        max_offset=max_offset,
         inputs=Clusters(dim=63, noise=0.1),
     )
 

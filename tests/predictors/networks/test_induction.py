@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,6 +79,35 @@ def test_it_has_the_published_size():
     shapes = jax.eval_shape(InductionNetwork().init, jax.random.key(0), batch)
     trained = {name: shapes[name] for name in InductionNetwork().phases[0].trains}
     assert sum(leaf.size for leaf in jax.tree.leaves(trained)) == 151_936
+
+
+def test_it_has_the_published_size_where_sequences_stand_anywhere_in_65_positions():
+    batch = jax.eval_shape(lambda key: reddy(64, 32, max_offset=48).sample(key, 1), jax.random.key(0))
+    shapes = jax.eval_shape(InductionNetwork().init, jax.random.key(0), batch)
+    assert shapes["attention"]["key0"].shape == (128, 128)
+    assert sum(leaf.size for name in ("attention", "classifier") for leaf in jax.tree.leaves(shapes[name])) == 151_936
+
+
+def test_a_sequence_further_on_is_answered_by_the_parameters_of_its_positions(batch, params):
+    """Moved by 3, it is what the network without offsets says, whose positions have the parameters of 3 to 11."""
+    moved = dataclasses.replace(batch, first_position=jnp.full(6, 3), max_offset=5)
+    wide = jax.jit(NETWORK.init)(jax.random.key(4), moved)
+    kept = np.r_[3:12, 14 : 14 + batch.inputs.shape[2]]
+    narrow = {
+        "attention": {name: kernel[kept][:, kept] for name, kernel in wide["attention"].items()},
+        "classifier": dict(wide["classifier"]),
+        "labels": wide["labels"],
+    }
+    # What stands at other positions is never read where no value writes to it.
+    written = np.isin(np.arange(wide["attention"]["value0"].shape[0]), kept)
+    for layer in range(2):
+        wide["attention"][f"value{layer}"] = wide["attention"][f"value{layer}"] * written[None]
+    for part in ("key0", "query0", "key1", "query1"):
+        wide["attention"][part] = wide["attention"][part] * written[None]
+    first = wide["classifier"]["layer0"]
+    narrow["classifier"]["layer0"] = {"kernel": first["kernel"][kept], "bias": first["bias"]}
+    run = jax.jit(lambda p, b: NETWORK.apply(p, b).values)
+    np.testing.assert_allclose(run(wide, moved), run(narrow, batch), rtol=1e-4, atol=1e-4)
 
 
 def test_label_vectors_do_not_train_and_all_else_does():

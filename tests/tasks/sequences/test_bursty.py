@@ -152,6 +152,14 @@ def test_reddy_has_distinct_labels_each_so_often(sampled, burst):
     assert share(support(iid) > 0, 1 - (1 - 1 / 256) ** 8)
 
 
+def test_sequences_stand_anywhere_in_the_positions_and_are_otherwise_the_same(sampled):
+    batch = sampled(reddy(64, max_offset=4).replace(inputs=SMALL))
+    assert stats.chisquare(np.bincount(batch.first_position, minlength=5)).pvalue > ALPHA
+    assert batch.first_position.dtype == np.int32 and batch.first_position.max() == batch.max_offset == 4
+    assert stats.chisquare(np.bincount(batch.latents["classes"][batch.first_position == 2, -1] // 8)).pvalue > ALPHA
+    assert sampled(reddy(64).replace(inputs=SMALL)).first_position is None
+
+
 def test_new_classes_are_new_and_keep_labels_of_training(sampled):
     task = reddy(64, p_novel=0.5)
     batch = sampled(task, 400)
@@ -250,6 +258,8 @@ def test_presets_can_be(preset):
         ({"labels": "per_sequence"}, "without a label"),
         ({"held_out_pairs": 1}, "must leave training some"),
         ({"ways": "distict"}, "distinct"),
+        ({"num_classes": 36, "num_holdout": 8, "inputs": Glyphs(orientations=8)}, "multiple of 8"),
+        ({"max_offset": -1}, "at least 0"),
         ({"p_bursty": 1.5}, "between 0 and 1"),
         ({"zipf_exponent": -1.0}, "at least 0"),
         ({"relabel": 1}, "must leave it at 0"),

@@ -1,0 +1,143 @@
+"""What bursty sequences cannot be, in sentences."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from icl_sim import names
+from icl_sim.keys import require_seed
+from icl_sim.tasks.sequences import composition, exemplars, labels
+
+if TYPE_CHECKING:
+    from icl_sim.tasks.sequences.bursty import BurstySequences
+
+
+def check(task: BurstySequences) -> None:
+    """Raises ValueError, in a sentence that names the value and what is allowed."""
+    require_seed("task.seed", task.seed)
+    for name, allowed in (
+        ("ways", composition.WAYS),
+        ("query", composition.QUERIES),
+        ("filler", composition.FILLERS),
+        ("otherwise", composition.FILLERS),
+        ("labels", labels.MODES),
+        ("exemplars", exemplars.POLICIES),
+    ):
+        names.require(f"task.{name}", getattr(task, name), allowed)
+    for name, least in (
+        ("num_classes", 2),
+        ("context_length", 1),
+        ("multiplicity", 1),
+        ("num_holdout", 0),
+        ("num_common", 0),
+        ("num_labels", 0),
+        ("relabels", 0),
+        ("held_out_pairs", 0),
+        ("max_offset", 0),
+    ):
+        if (value := getattr(task, name)) < least:
+            raise ValueError(f"task.{name} is {value}; it must be at least {least}.")
+    for name in ("p_bursty", "p_novel"):
+        if not 0 <= (value := getattr(task, name)) <= 1:
+            raise ValueError(f"task.{name} is {value}; a probability must be between 0 and 1.")
+    if not 0 <= task.zipf_exponent < math.inf:
+        raise ValueError(f"task.zipf_exponent is {task.zipf_exponent}; it must be finite and at least 0.")
+    for name in ("relabel", "pool", "held_out_labels"):
+        if value := getattr(task, name):
+            raise ValueError(
+                f"task.{name} is {value}; a study must leave it at 0, since its evaluation sets are what varies it."
+            )
+    turns = getattr(task.inputs, "orientations", 1)
+    if task.num_holdout and task.num_classes % turns:
+        raise ValueError(
+            f"task.num_classes is {task.num_classes}, and task.inputs.orientations is {turns}; the number must be a "
+            f"multiple of {turns}, or training and held-out classes would share a character."
+        )
+    _check_bursts(task)
+    _check_labels(task)
+    task.inputs.check(task.all_classes)
+
+
+def _check_bursts(task: BurstySequences) -> None:
+    L, W, K = task.context_length, len(task.bursts), task.num_classes
+    if not W or any(size != int(size) or size < 1 for size in task.bursts):
+        raise ValueError(
+            f"task.bursts is {task.bursts}; it must name at least one burst, each a whole number of slots of at "
+            "least 1. For none, set task.p_bursty to 0."
+        )
+    if sum(task.bursts) > L:
+        raise ValueError(
+            f"task.bursts is {task.bursts}, {sum(task.bursts):g} slots in all; the context has {L} "
+            "(task.context_length)."
+        )
+    if W > K:
+        raise ValueError(f"task.bursts is {task.bursts}, of {W} classes; training has {K} (task.num_classes).")
+    if task.num_common >= K:
+        raise ValueError(
+            f"task.num_common is {task.num_common} of {K} classes (task.num_classes); some must be left as rare."
+        )
+    if 0 < task.num_holdout < W:
+        raise ValueError(
+            f"task.num_holdout is {task.num_holdout}, and a sequence has bursts of {W} classes; hold out none or "
+            f"at least {W}."
+        )
+    filled = L - sum(task.bursts)
+    if task.filler == composition.UNIQUE and W + filled > K:
+        raise ValueError(
+            f"task.filler is 'unique', and a sequence has bursts of {W} classes and {filled:g} other slots; "
+            f"training has {K} classes (task.num_classes)."
+        )
+    if task.filler == composition.OTHER and W >= K:
+        raise ValueError(f"task.filler is 'other' than the bursts' {W} classes; training has no other.")
+    if task.otherwise == composition.UNIQUE and L >= K:
+        raise ValueError(
+            f"task.otherwise is 'unique', and a sequence has {L + 1} slots; training has {K} classes "
+            "(task.num_classes)."
+        )
+    if task.p_novel and not task.inputs.has_new:
+        raise ValueError(
+            f"task.p_novel is {task.p_novel}; new classes need inputs of kind clusters, which can make them. Hold "
+            "some out instead (task.num_holdout)."
+        )
+    if task.p_novel and filled:
+        raise ValueError(
+            f"task.p_novel is {task.p_novel}, and bursts leave {filled:g} slots of the context; in a sequence of "
+            "new classes they must fill it."
+        )
+
+
+def _check_labels(task: BurstySequences) -> None:
+    W, K, L = len(task.bursts), task.num_classes, task.context_length
+    count = task.relabels or W
+    even = task.labels != labels.BY_SEQUENCE or task.ways == composition.LABELS
+    if even and task.num_labels and (K % task.num_labels or task.num_holdout % task.num_labels):
+        raise ValueError(
+            f"task.num_labels is {task.num_labels}; it must divide task.num_classes, {K}, and task.num_holdout, "
+            f"{task.num_holdout}, so that every label has as many classes."
+        )
+    if task.multiplicity > 1 and task.num_labels:
+        raise ValueError(
+            f"task.multiplicity is {task.multiplicity} and task.num_labels {task.num_labels}; classes have several "
+            "labels, or labels several classes, not both."
+        )
+    distinct = task.ways == composition.LABELS or task.p_novel or (task.inputs.has_new and not task.num_holdout)
+    if distinct and W > task.names_of_classes:
+        raise ValueError(
+            f"task.bursts is {task.bursts}, {W} classes of different labels; there are {task.names_of_classes}."
+        )
+    if task.relabels and not W <= count <= task.outputs:
+        raise ValueError(
+            f"task.relabels is {task.relabels}; it must be from {W}, the number of bursts, to {task.outputs}, the "
+            "number of labels."
+        )
+    if task.labels == labels.BY_SEQUENCE and sum(task.bursts) < L:
+        raise ValueError(
+            f"task.labels is 'per_sequence', and the bursts {task.bursts} leave slots of the {L} without a label; "
+            "they must fill the context."
+        )
+    if task.held_out_pairs and (W != 2 or task.held_out_pairs >= math.comb(count, 2)):
+        raise ValueError(
+            f"task.held_out_pairs is {task.held_out_pairs}; it takes two bursts, of which there are {W}, and must "
+            f"leave training some of the {math.comb(count, 2)} pairs of {count} labels."
+        )
