@@ -237,7 +237,7 @@ def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
             scale.dress(axes, most=5 if columns > 2 else 8)
             if i == len(panels) - 1 or j >= len(panels[i + 1]):  # nothing below
                 axes.tick_params(labelbottom=True)
-                axes.set_xlabel(figures.axis_label(spec.x))
+                axes.set_xlabel(figures.x_text(spec))
     for axes in grid.ravel()[sum(map(len, panels)) :]:
         axes.set_visible(False)
     if spec.lines not in (PREDICTOR, QUANTITY):

@@ -94,6 +94,7 @@ class Lines:
       marks: vertical lines, such as where curves cross.
       log_y: a logarithmic y axis, which leaves out zeros.
       limits: the lower and the upper end of all y axes; empty for what fits.
+      x_label: below the x axis, where its name in words does not say it.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Lines:
     marks: tuple[Mark, ...] = ()
     log_y: bool = False
     limits: tuple[float, ...] = ()
+    x_label: str = ""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -316,6 +318,8 @@ _AXES = {  # in words, and the symbol of the paper
     "task.function.pool": ("pretraining tasks", "M"),
     "task.function.scale": ("scale of weights", "τ"),
     "task.prompts": ("training prompts", ""),
+    "task.min_length": ("shortest block", ""),
+    "task.seen": ("concepts of documents", ""),
 }
 _PREDICTORS = {  # the foremost first
     "transformer": "#0072B2",
@@ -383,6 +387,11 @@ def axis_label(name: str) -> str:
     """A name in words, as under an axis."""
     words = re.sub(r"^(task|predictors\.\w+)\.", "", name).replace("_", " ").replace(".", " ")
     return " ".join(_AXES[name]).strip() if name in _AXES else words
+
+
+def x_text(spec: Spec) -> str:
+    """What is below a figure's x axis."""
+    return spec.x_label if isinstance(spec, Lines) and spec.x_label else axis_label(spec.x)
 
 
 def symbol(name: str) -> str:

@@ -344,6 +344,6 @@ def _verdict_row(verdict: Verdict) -> str:
 
 def _figure(spec: Spec, image: str) -> str:
     labels = ", ".join(quantity.text for quantity in spec.quantities)
-    alternative = html.escape(f"{spec.title}: {labels}, over {figures.axis_label(spec.x)}")
+    alternative = html.escape(f"{spec.title}: {labels}, over {figures.x_text(spec)}")
     data = base64.b64encode(image.encode()).decode()
     return f'<figure><img alt="{alternative}" src="data:image/svg+xml;base64,{data}"></figure>'

@@ -305,6 +305,11 @@ def test_errors_over_positions_are_those_of_the_table():
     assert high - low == pytest.approx(2 * half, rel=1e-6)
 
 
+def test_an_x_axis_can_have_a_label_of_its_own():
+    (axes,) = panels(over_positions(regression.table(predictors=("ols",)), x_label="slot")).values()
+    assert axes.get_xlabel() == "slot"
+
+
 def test_positions_are_evenly_spaced_without_a_zero_too():
     (axes,) = panels(over_positions(regression.table(ks=range(1, 41), predictors=("ols",)))).values()
     assert curves_of(axes)[0].get_xdata().tolist() == list(range(1, 41))
