@@ -105,6 +105,7 @@ class Block(nnx.Module):
         every: int = 1,
         momentum_TT: Array | None = None,
         rotary_TK: Array | None = None,
+        at_once: bool = False,
     ) -> tuple[Array, Array]:
         """Returns the residual stream and the attention map `[B, H, T, T]`.
 
@@ -115,24 +116,36 @@ class Block(nnx.Module):
         Args:
           momentum_TT: what `attention.momentum` makes, if values have momentum.
           rotary_TK: the sinusoid of the tokens' positions, as wide as a head, if it rotates queries and keys.
+          at_once: whether heads attend all at once: half the program to compile.
         """
-        T, H = x_BTD.shape[1], self.heads
+        T, H, K = x_BTD.shape[1], self.heads, self.attention_width // self.heads
         asked = slice(-1, None) if last_only else slice(None, None, every)
         seen_QT = jnp.tri(T, dtype=bool)[asked] if causal and not last_only else None
         x_BTD, qkv = self._into(self.attention_norm, self.qkv, x_BTD)
-        parts, x_BQD = jnp.split(qkv, 3 * H, axis=-1), x_BTD[:, asked]
+        x_BQD = x_BTD[:, asked]
+        if at_once:  # each a sequence of its own
+            parts = [jnp.reshape(self._of_heads(x_BTA), (-1, T, K)) for x_BTA in jnp.split(qkv, 3, axis=-1)]
+        else:
+            parts = jnp.split(qkv, 3 * H, axis=-1)
+        number = len(parts) // 3
         if rotary_TK is not None:
-            parts = [rotated(part_BTK, rotary_TK) for part_BTK in parts[: 2 * H]] + parts[2 * H :]
-        heads = zip(parts[:H], parts[H : 2 * H], parts[2 * H :], strict=True)
-        mixed = [attention.attend(q_BTK[:, asked], k_BTK, v_BTK, seen_QT) for q_BTK, k_BTK, v_BTK in heads]
-        mix_BQA = jnp.concatenate([mix_BQK for mix_BQK, _ in mixed], axis=-1)
+            parts = [rotated(part, rotary_TK) for part in parts[: 2 * number]] + parts[2 * number :]
+        heads = zip(parts[:number], parts[number : 2 * number], parts[2 * number :], strict=True)
+        mixed = [attention.attend(q[:, asked], k, v, seen_QT) for q, k, v in heads]
+        if at_once:
+            mix_BHQK, map_BHQT = (jnp.reshape(x, (-1, H, *x.shape[1:])) for x in mixed[0])
+            mix_BQA = jnp.reshape(jnp.swapaxes(mix_BHQK, 1, 2), (*x_BQD.shape[:2], -1))
+        else:
+            mix_BQA = jnp.concatenate([mix_BQK for mix_BQK, _ in mixed], axis=-1)
+            map_BHQT = jnp.stack([map_BQT for _, map_BQT in mixed], axis=1)
         if momentum_TT is not None:
-            mix_BQA = mix_BQA + jnp.einsum("QT,BTA->BQA", momentum_TT[asked], jnp.concatenate(parts[2 * H :], axis=-1))
+            v_BTA = qkv[..., 2 * self.attention_width :]
+            mix_BQA = mix_BQA + jnp.einsum("QT,BTA->BQA", momentum_TT[asked], v_BTA)
         x_BQD = x_BQD + rows_of(self.out, mix_BQA)
         if self.has_mlp:
             x_BQD, added_BQD = self._mlp(x_BQD)
             x_BQD = x_BQD + added_BQD
-        return x_BQD, jnp.stack([map_BQT for _, map_BQT in mixed], axis=1)
+        return x_BQD, map_BHQT
 
     def step_by_step(
         self,

@@ -126,7 +126,7 @@ class TransformerNetwork(nnx.Module):
             seen.check()
             return answers, seen.record if record else {}
         kept = {"residual/0": x_BTD}
-        block = functools.partial(_block(self.plan).apply, **options)
+        block = functools.partial(_block(self.plan).apply, at_once=True, **options)
         if stack is None:
             *blocks, last = (functools.partial(b, **options) for b in self.blocks)
             told = []
