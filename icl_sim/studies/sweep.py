@@ -23,7 +23,7 @@ Point = Mapping[str, Value]
 MAX_POINTS = 1_000_000
 MAX_RANGE = 100_000  # values that one range on the command line may stand for
 
-_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)*")  # items of a tuple go by their number
 _WORD = re.compile(r"[A-Za-z_][\w.:/-]*")
 _POWER = re.compile(r"([+-]?[\d.]+)(?:\^|\*\*)([+-]?\d+)")
 _RANGE = re.compile(r"(?P<first>[^:]+?)\.\.(?P<last>[^:]+?)(?::(?P<stride>.+))?")

@@ -85,6 +85,19 @@ class Parts(Predictor):
 
 
 @setting
+class Tower(Predictor):
+    """The sum of three lines, two of them blocks: a network that compiles in a moment."""
+
+    def init(self, key, batch):
+        one, two, three = (Line().init(k, batch) for k in jax.random.split(key, 3))
+        return {"blocks": {"0": one, "1": two}, "head": three}
+
+    def apply(self, params, batch, *, record=False):
+        lines = (params["blocks"]["0"], params["blocks"]["1"], params["head"])
+        return Outputs(values=sum(Line().apply(line, batch).values for line in lines))
+
+
+@setting
 class Guess(Predictor):
     """The first class, always: an explicit learner."""
 

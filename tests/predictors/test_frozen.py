@@ -8,22 +8,8 @@ import pytest
 
 from icl_sim.engine.step import join, split
 from icl_sim.predictors import Frozen, Gated
-from icl_sim.types import Outputs, Phase, Predictor, setting
-from tests.engine.toys import Corners, Line, Parts, group, member, run
-
-
-@setting
-class Tower(Predictor):
-    """The sum of three lines, two of them blocks: a network that compiles in a moment."""
-
-    def init(self, key, batch):
-        one, two, three = (Line().init(k, batch) for k in jax.random.split(key, 3))
-        return {"blocks": {"0": one, "1": two}, "head": three}
-
-    def apply(self, params, batch, *, record=False):
-        lines = (params["blocks"]["0"], params["blocks"]["1"], params["head"])
-        return Outputs(values=sum(Line().apply(line, batch).values for line in lines))
-
+from icl_sim.types import Phase, setting
+from tests.engine.toys import Corners, Parts, Tower, group, member, run
 
 SMALL = Tower()
 

@@ -10,7 +10,7 @@ import icl_sim as icl
 from icl_sim.predictors import Frozen
 from icl_sim.studies import codec
 from icl_sim.studies.grafted import Grafted
-from tests.engine.toys import Corners, Line
+from tests.engine.toys import Corners, Tower, assert_same
 
 RATES = (0.01, 0.1)
 
@@ -18,7 +18,7 @@ RATES = (0.01, 0.1)
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grafted") / "source"
-    icl.simulate(study(Line(), sweep=icl.product({"training.learning_rate": RATES, "seed": (0, 4)})), folder)
+    icl.simulate(study(Tower(), sweep=icl.product({"training.learning_rate": RATES, "seed": (0, 4)})), folder)
     return folder
 
 
@@ -33,12 +33,12 @@ def study(network, **changes):
 
 
 def grafted(workdir, **changes):
-    fields = {"network": Line(), "paths": ("kernel",), "run": str(workdir), "where": "training.learning_rate=0.1"}
+    fields = {"network": Tower(), "paths": ("blocks/1",), "run": str(workdir), "where": "training.learning_rate=0.1"}
     return Grafted(**fields | changes)
 
 
 def test_a_study_starts_from_what_the_run_left_and_frozen_it_stays(workdir, tmp_path):
-    network = Frozen(network=grafted(workdir), names=("kernel",))
+    network = Frozen(network=grafted(workdir), names=("blocks/1",))
     seeds = icl.zip_({"seed": (7, 8), "predictors.network.network.of_seed": (4, 0)})
     ours = study(network, sweep=seeds)
     assert codec.fingerprint(codec.decode(codec.encode(ours))) == codec.fingerprint(ours)
@@ -46,8 +46,9 @@ def test_a_study_starts_from_what_the_run_left_and_frozen_it_stays(workdir, tmp_
     for seed, of_seed in ((7, 4), (8, 0)):
         source = icl.trained(workdir, "network", {"training.learning_rate": 0.1, "seed": of_seed}).params
         found = icl.trained(tmp_path / "run", "network", {"seed": seed}).params
-        np.testing.assert_array_equal(found["kernel"], source["kernel"])
-        assert not np.array_equal(found["bias"], source["bias"])
+        assert_same(found["blocks"]["1"], source["blocks"]["1"])
+        for name in ("kernel", "bias"):
+            assert not np.array_equal(found["head"][name], source["head"][name])
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,8 @@ def test_impossible_sources_are_refused(workdir, changes, sentence):
 
 def test_the_rest_is_initialised_as_ever(workdir):
     batch = jax.jit(lambda key: Corners().sample(key, 4))(jax.random.key(0))
-    ours, plain = (jax.jit(one.init)(jax.random.key(seed), batch) for seed, one in ((1, grafted(workdir)), (1, Line())))
-    assert not np.array_equal(ours["kernel"], plain["kernel"])
-    np.testing.assert_array_equal(ours["bias"], plain["bias"])
+    ours, plain = (
+        jax.jit(one.init)(jax.random.key(seed), batch) for seed, one in ((1, grafted(workdir)), (1, Tower()))
+    )
+    assert not np.array_equal(ours["blocks"]["1"]["kernel"], plain["blocks"]["1"]["kernel"])
+    assert_same((ours["head"], ours["blocks"]["0"]), (plain["head"], plain["blocks"]["0"]))

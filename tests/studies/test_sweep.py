@@ -119,6 +119,7 @@ def test_values_of_the_command_line(text, expected):
 def test_the_command_line_is_a_product_of_axes():
     assert parse("task.p_high=0.5,0.9; seed=0..1") == product({"task.p_high": [0.5, 0.9], "seed": [0, 1]})
     assert parse("") == parse(" ; ") == Sweep()
+    assert parse("predictors.network.clamps.0.strength=0.5").names == ("predictors.network.clamps.0.strength",)
 
 
 @pytest.mark.parametrize(
