@@ -139,7 +139,7 @@ class Block(nnx.Module):
             mix_BQA = jnp.concatenate([mix_BQK for mix_BQK, _ in mixed], axis=-1)
             map_BHQT = jnp.stack([map_BQT for _, map_BQT in mixed], axis=1)
         if momentum_TT is not None:
-            v_BTA = qkv[..., 2 * self.attention_width :]
+            v_BTA = qkv[..., 2 * self.attention_width :] if at_once else jnp.concatenate(parts[2 * H :], axis=-1)
             mix_BQA = mix_BQA + jnp.einsum("QT,BTA->BQA", momentum_TT[asked], v_BTA)
         x_BQD = x_BQD + rows_of(self.out, mix_BQA)
         if self.has_mlp:
