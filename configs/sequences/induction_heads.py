@@ -106,12 +106,7 @@ def sooner(id, predictor, statement, published=""):
 CLAMPS_CLAIMS = (
     sooner("items", ITEMS, "Given the first layer's work, that label tokens hold their items,", "most of the plateau"),
     sooner("pattern", PATTERN, "Given where the query looks,"),
-    claim(
-        "copies",
-        "Given only that what is looked at is copied to the answer, the plateau stays: at least .6 of the steps.",
-        Ratio(formed(COPIES), formed()),
-        above(0.6),
-    ),
+    sooner("copies", COPIES, "Given that what a head looks at is copied to the answer,"),
 )
 CLASSES_AT, LABELS_AT = "task.num_classes", "task.relabels"
 
