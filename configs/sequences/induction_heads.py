@@ -145,10 +145,10 @@ ALONE = tuple(Quantity(f"error_only/1.{head}", "default", f"Head {head} alone") 
 STRENGTHS = tuple(Quantity(f"induction_strength/1.{head}", "default", f"Head {head}") for head in range(HEADS))
 PARTS_LOST = (
     Quantity("error_without/0.all", "default", "Without the first layer"),
-    Quantity("error_without_keeping_patterns/0.all", "default", "... but the second looks as before"),
-    Quantity("error_without_keeping_values/0.all", "default", "... but what it sees is as before"),
-    Quantity("error_without_keeping_both/0.all", "default", "... but both are"),
-    Quantity("error", "default", "With it"),
+    Quantity("error_without_keeping_patterns/0.all", "default", "Without it, later maps kept"),
+    Quantity("error_without_keeping_values/0.all", "default", "Without it, later values kept"),
+    Quantity("error_without_keeping_both/0.all", "default", "Without it, both kept"),
+    Quantity("error", "default", "The whole network"),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from tests.configs.test_regression_configs import firsts, values_of
 NAMES = (
     "abrupt_transition",
     "burstiness",
+    "induction_heads",
     "label_multiplicity",
     "num_classes",
     "reddy_phase_diagram",
@@ -27,6 +29,7 @@ NAMES = (
     "zipf",
 )
 STUDIES = [(name, words) for name in NAMES for words in ("", "quick")]
+STUDIES += [("induction_heads", words) for words in ("clamps", "data")]
 
 
 def config(name, words=""):
@@ -39,6 +42,20 @@ def points_of(study):
     return tabulated([Line(tuple(range(len(members))), 0, {("icl", "error"): np.zeros(len(members))})], members)
 
 
+def reported(study):
+    """Names of the measures of predictors' own."""
+
+    def measures():
+        batch = study.task.sample(jax.random.key(0), 2)
+        reports = []
+        for predictor in study.predictors.values():
+            params = predictor.init(jax.random.key(1), batch)
+            reports.append(dict(predictor.report(predictor.apply(params, batch, record=True), batch)))
+        return reports
+
+    return {name for report in jax.eval_shape(measures) for name in report}
+
+
 @pytest.mark.parametrize(("name", "words"), STUDIES)
 def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
     plain = config(name, words)
@@ -47,7 +64,7 @@ def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
     if words:
         rehearse(dataclasses.replace(planned, groups=firsts(planned)))
     sets = study.task.evaluation_sets()
-    known = {*metrics.CLASSIFICATION, *study.task.measured}
+    known = {*metrics.CLASSIFICATION, *study.task.measured, *reported(study)}
     assert claims_module.check(plain.claims) == tuple(plain.claims)
     seeds = {point["seed"] for point in study.sweep}
     swept = {(name, value) for name in study.sweep.names for value in points_of(study)[name]}
