@@ -4,10 +4,11 @@ from icl_sim.theory import bounds, coopetition, exact, switch
 from icl_sim.theory.conditions import Conditions, InContextBest, InContextLower, InContextUpper, InWeightUpper
 from icl_sim.theory.constructions import Constructed, construct
 from icl_sim.theory.learners import LEARNERS, Counts, FollowTheRegularizedLeader, GradientDescent, Hedge, Learner
+from icl_sim.theory.nested import NestedDescent, NestedLogits
 from icl_sim.theory.online import OnlineGated
 from icl_sim.types import Predictor, Task
 
-TASKS: dict[str, type[Task]] = {"conditions": Conditions}
+TASKS: dict[str, type[Task]] = {"conditions": Conditions, "nested_logits": NestedLogits}
 PREDICTORS: dict[str, type[Predictor]] = {
     "online_gated": OnlineGated,
     "in_weight_upper": InWeightUpper,
@@ -15,6 +16,7 @@ PREDICTORS: dict[str, type[Predictor]] = {
     "in_context_best": InContextBest,
     "in_context_lower": InContextLower,
     "constructed": Constructed,
+    "nested_descent": NestedDescent,
 }
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "InContextUpper",
     "InWeightUpper",
     "Learner",
+    "NestedDescent",
+    "NestedLogits",
     "OnlineGated",
     "bounds",
     "construct",

@@ -30,6 +30,7 @@ NAMES = (
 )
 STUDIES = [(name, words) for name in NAMES for words in ("", "quick")]
 STUDIES += [("induction_heads", words) for words in ("clamps", "data")]
+STUDIES += [("abrupt_transition", "head")]
 
 
 def config(name, words=""):

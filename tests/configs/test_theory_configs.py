@@ -11,6 +11,7 @@ import pytest
 
 import icl_sim as icl
 from configs.icl_iwl import figure1
+from configs.sequences import nested_logits
 from icl_sim.studies import claims as claims_module
 from icl_sim.studies import codec, figures, report, verdicts
 from icl_sim.studies.plan import plan
@@ -155,3 +156,12 @@ def test_claims_about_the_point_lack_but_seeds(one_point):
     assert about["ratio.exposures.uniform.p=1.matches=2.noise=0"].measured == pytest.approx(1)
     assert about["ratio.time.uniform.p=1.matches=2.noise=0"].measured == pytest.approx(9, abs=3.5)
     assert not [name for name in about if "p=0.9" in name or "persistent" in name]
+
+
+# ------------------------------------------------------------------------- Nested logits
+
+
+def test_nested_logits_drop_when_they_were_measured_to():
+    one = codec.study_of(nested_logits.get_config())
+    assert plan(one).groups and one.figures
+    assert {v.verdict for v in verdicts.evaluate(one.claims, icl.simulate(one))} == {HOLDS}
