@@ -13,7 +13,18 @@ from icl_sim.tasks import Regression
 from icl_sim.tasks.regression import SHIFTS, GaussianProcess, Linear
 
 LAPACK = {"cholesky", "eig", "eigh", "geqrf", "householder_product", "lu", "qr", "schur", "svd", "triangular_solve"}
-REFUSED = {"boosting", "tree", "tuned", "gated", "hidden_markov", "in_weight", "induction", "kernel_copy", "probed"}
+REFUSED = {
+    "boosting",
+    "tree",
+    "tuned",
+    "gated",
+    "hidden_markov",
+    "in_weight",
+    "induction",
+    "induction_head",
+    "kernel_copy",
+    "probed",
+}
 LEARNERS = sorted(set(PREDICTORS) - REFUSED)
 
 

@@ -107,7 +107,16 @@ def test_parts_from_elsewhere_must_be_trained(make_batch, random_params):
         with_parts(initial, trained["gate"], None)
 
 
-OF_CLASSES = ("gated", "in_weight", "induction", "kernel_copy", "nearest", "transformer")
+OF_CLASSES = (
+    "gated",
+    "in_weight",
+    "induction",
+    "induction_head",
+    "kernel_copy",
+    "nearest",
+    "recurrent",
+    "transformer",
+)
 
 
 @pytest.mark.parametrize("name", OF_CLASSES)
@@ -122,7 +131,8 @@ def test_no_predictor_reads_the_class_of_the_query(name, make_batch, random_para
     np.testing.assert_array_equal(values, apply(params, poisoned).values)
 
 
-REFUSED = {"gated", "hidden_markov", "in_weight", "induction", "kernel_copy"}  # what regression is not for
+# What regression is not for.
+REFUSED = {"gated", "hidden_markov", "in_weight", "induction", "induction_head", "kernel_copy"}
 
 
 @pytest.mark.parametrize("name", sorted(set(PREDICTORS) - REFUSED))
