@@ -95,6 +95,7 @@ class TransformerNetwork(nnx.Module):
         x_BSE: Array,
         y_BL: Array,
         position_TD: Array | None,
+        first_B: Array | None,
         momentum_TT: Array | None,
         rotary_TK: Array | None,
         stack: Params | None,
@@ -107,15 +108,19 @@ class TransformerNetwork(nnx.Module):
         """Returns answers `[B, C]`, of every slot `[B, S, C]`, and if asked for the record; C is 1 in regression.
 
         Args:
+          position_TD: a sinusoid of every token, `[B, T, D]` where sequences differ.
+          first_B: the position of each sequence's first token; None for 0.
           stack: parameters of all blocks, `[depth, ...]`, where it has none of its own.
           clamps: what replaces intermediates; with any, even none, all are made, of all tokens.
         """
         stride = 1 if self.plan.tokens == "inputs" else 2
         x_BTD = self._tokens(x_BSE, y_BL)
         if self.plan.positions:
-            x_BTD = x_BTD + self.position[...][None, : x_BTD.shape[1]]
+            table_PD, T = self.position[...], x_BTD.shape[1]
+            rows = slice(T) if first_B is None else first_B[:, None] + jnp.arange(T)[None]
+            x_BTD = x_BTD + (table_PD[rows][None] if first_B is None else table_PD[rows])  # type: ignore
         if position_TD is not None:
-            x_BTD = x_BTD + position_TD[None]
+            x_BTD = x_BTD + (position_TD[None] if position_TD.ndim == 2 else position_TD)
         options: dict[str, Any] = {"causal": causal, "momentum_TT": momentum_TT, "rotary_TK": rotary_TK}
         if clamps is not None:
             seen = Intermediates(clamps)
@@ -333,7 +338,8 @@ class Transformer(Predictor):
             params,
             encode(self.encoder, params, batch.inputs) if plan.inputs else batch.inputs,
             batch.targets[:, :-1],
-            self._position(slots),
+            self._position(slots, batch),
+            batch.first_position,
             self._momentum(slots),
             self._rotary(slots),
             params["blocks"] if self.scan else None,
@@ -368,10 +374,11 @@ class Transformer(Predictor):
                 f"The batch asks about every slot, which a transformer with causal={self.causal} and tokens="
                 f"{self.tokens!r} cannot answer without having seen it; it must be causal, and tokens not concatenated."
             )
-        tokens = self._count(batch.inputs.shape[1])
+        tokens = self._count(batch.inputs.shape[1]) + batch.max_offset
         if self.position_count and tokens > self.position_count:
             raise ValueError(
-                f"The batch makes {tokens} tokens, but the transformer's position_count is {self.position_count}."
+                f"The batch has tokens at {tokens} positions, but the transformer's position_count is "
+                f"{self.position_count}."
             )
         return Plan(
             inputs=0 if symbols else features(self.encoder, batch.inputs.shape[2:]),
@@ -393,12 +400,16 @@ class Transformer(Predictor):
         """How many tokens there are."""
         return slots if self.tokens in ("concatenated", "inputs") else 2 * slots - 1
 
-    def _position(self, slots: int) -> Array | None:
-        if self.position in ("none", "learned", "rotary"):
+    def _position(self, slots: int, batch: Batch | None = None) -> Array | None:
+        if self.position in ("none", "learned", "rotary"):  # rotary positions are the same from wherever they begin
             return None
         token_T = jnp.arange(count := self._count(slots))
         pairs = self.position == "shared_sinusoid" and count > slots
-        return sinusoid(token_T // 2 if pairs else token_T, self.width, self.position_base)
+        position_T = token_T // 2 if pairs else token_T
+        if batch is None or batch.first_position is None:
+            return sinusoid(position_T, self.width, self.position_base)
+        table_PD = sinusoid(jnp.arange(count + batch.max_offset), self.width, self.position_base)
+        return table_PD[batch.first_position[:, None] + position_T[None]]
 
     def _rotary(self, slots: int) -> Array | None:
         if self.position != "rotary":

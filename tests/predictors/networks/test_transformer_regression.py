@@ -247,7 +247,7 @@ def test_refuses_with_a_sentence(changes, words):
         (dict(tokens="shared"), True, "which are for real targets"),
         (dict(causal=False), False, "cannot answer without having seen it"),
         (dict(tokens="concatenated"), False, "cannot answer without having seen it"),
-        (dict(position="learned", position_count=6), False, "makes 7 tokens, but .* position_count is 6"),
+        (dict(position="learned", position_count=6), False, "tokens at 7 positions, but .* position_count is 6"),
     ],
 )
 def test_refuses_batches_that_it_cannot_answer(changes, classes, words, make_batch, make_regression):
