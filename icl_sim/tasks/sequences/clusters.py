@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from icl_sim import draws
 from icl_sim.tasks.sequences.composition import first_slots
 from icl_sim.types import Array, Key, Leaf, setting, static
+
+MOST_STORED = 2**24  # numbers of fixed items, 64 MiB for each member of an ensemble
 
 
 @setting
@@ -21,13 +23,16 @@ class Clusters:
       noise: epsilon, the scatter of a class by its distance from others.
       dim: number of coordinates.
       exemplars: how many items each class has, always the same; 0: every occurrence is new.
-      table: mu `[C, dim]`, or the items `[C, exemplars, dim]`, bound by `prepare`.
+      table: mu `[C, dim]`, or the items `[C, exemplars, dim]` if these are no more than 2^24 numbers, bound by
+        `prepare`. Beyond, an item is drawn whenever it is shown, from a key of its own.
+      item_key: what these are drawn from, bound by `prepare`.
     """
 
     noise: Leaf = 0.1
     dim: int = static(63)
     exemplars: int = static(0)
     table: Array | None = None
+    item_key: Key | None = None
 
     @property
     def has_new(self) -> bool:
@@ -51,10 +56,10 @@ class Clusters:
         del shared
         key_mean, key_item = jax.random.split(key)
         table = jax.random.normal(key_mean, (num_classes, self.dim)) / math.sqrt(self.dim)
-        if self.exemplars:
+        if self.exemplars and num_classes * self.exemplars * self.dim <= MOST_STORED:
             noise_CEX = jax.random.normal(key_item, (num_classes, self.exemplars, self.dim)) / math.sqrt(self.dim)
             table = self._scattered(table[:, None, :], noise_CEX)
-        return Clusters(noise=self.noise, dim=self.dim, exemplars=self.exemplars, table=table)
+        return Clusters(noise=self.noise, dim=self.dim, exemplars=self.exemplars, table=table, item_key=key_item)
 
     def render_exemplars(self, keys_B: Key, classes_BS: Array, exemplars_BS: Array) -> Array:
         """Inputs `[B, S, dim]`; a row is a function of its key, classes and exemplars. Without fixed exemplars, slots
@@ -90,9 +95,19 @@ class Clusters:
             # An exemplar of a new class: the first slot of that class and number has its noise.
             same_SS = (classes_S[:, None] == classes_S[None, :]) & (exemplars_S[:, None] == exemplars_S[None, :])
             item_SX = self._scattered(new_SX, noise_SX[jnp.argmax(same_SS, axis=1)])
-            return jnp.where(is_new_S1, item_SX, table[old_S, exemplars_S])
+            return jnp.where(is_new_S1, item_SX, self._items(old_S, exemplars_S))
 
         return jax.vmap(row)(classes_BS, exemplars_BS, noise_BSX, mean_BSX)
+
+    def _items(self, classes_S: Array, exemplars_S: Array) -> Array:
+        """Fixed items of known classes, `[S, dim]`."""
+        table, key = cast(Array, self.table), cast(Array, self.item_key)
+        if table.ndim == 3:
+            return table[classes_S, exemplars_S]
+        numbers_S = classes_S * self.exemplars + exemplars_S
+        keys_S = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers_S)
+        noise_SX = jax.vmap(lambda key: draws.normal(key, (self.dim,)))(keys_S) / math.sqrt(self.dim)
+        return self._scattered(table[classes_S], noise_SX)
 
     def _scattered(self, mean: Array, noise: Array) -> Array:
         return (mean + self.noise * noise) / jnp.sqrt(1 + jnp.square(self.noise))
