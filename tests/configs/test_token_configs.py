@@ -13,7 +13,7 @@ from icl_sim.studies.plan import plan
 from icl_sim.studies.rehearsal import rehearse
 from tests.configs.test_regression_configs import values_of
 
-NAMES = ("repeats",)
+NAMES = ("repeats", "ginc")
 
 
 @pytest.mark.parametrize(("name", "words"), [(name, words) for name in NAMES for words in ("", "quick")])
