@@ -191,7 +191,7 @@ class BurstySequences(Task):
         sizes_W = jnp.stack([jnp.asarray(size, jnp.float32) for size in self.bursts])
         asked = composition.asked_burst(u_asked, sizes_W, self.query)
 
-        old_W = composition.ways(u_way_W, u_class_W, law, self.ways, self.names_of_classes, self.num_classes)
+        old_W = composition.ways(u_way_W, u_class_W, law, self.ways, self.names_of_classes)
         way_W = old_W
         if self.inputs.has_new and len(self.bursts) <= self.names_of_classes:
             way_W = jnp.where(novel, self.all_classes + distinct_numbers(u_way_W, self.names_of_classes), old_W)

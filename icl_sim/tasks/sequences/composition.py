@@ -17,19 +17,19 @@ ANY, OTHER, UNIQUE = "any", "other", "unique"
 FILLERS = (ANY, OTHER, UNIQUE)
 
 
-def ways(u_W: Array, u_class_W: Array, law: ClassLaw, how: str, num_labels: int, num_classes: int) -> Array:
+def ways(u_W: Array, u_class_W: Array, law: ClassLaw, how: str, num_labels: int) -> Array:
     """The classes of the bursts, `[W]`.
 
     Args:
       u_W, u_class_W: uniforms in [0, 1); the second are used by "distinct_labels" alone.
       how: "distinct", one after the other, each from the law without those before; "independent", which can coincide
         (Chan et al. 2022); or "distinct_labels", labels evenly and without repetition, and then evenly one of the
-        classes c < num_classes with c mod num_labels that label (Reddy 2023).
+        classes c from `law.first` to `law.end` with c mod num_labels that label (Reddy 2023), of which every label must
+        have as many.
     """
     if how == LABELS:
-        of_label = num_classes // num_labels
-        number_W = number_below(u_class_W, of_label)
-        return distinct_numbers(u_W, num_labels) + num_labels * number_W
+        number_W = number_below(u_class_W, (law.end - law.first) // num_labels)
+        return law.first + distinct_numbers(u_W, num_labels) + num_labels * number_W
     return law.draw_distinct(u_W) if how == DISTINCT else law.draw(u_W)
 
 

@@ -152,6 +152,16 @@ def test_reddy_has_distinct_labels_each_so_often(sampled, burst):
     assert share(support(iid) > 0, 1 - (1 - 1 / 256) ** 8)
 
 
+def test_held_out_classes_of_distinct_labels_are_held_out(sampled):
+    task = chan(64, 16, SMALL).replace(num_labels=8, ways="distinct_labels", exemplars="any")
+    task.check()
+    batch = sampled(task.evaluation_sets()["icl"])
+    classes = batch.latents["classes"]
+    assert classes.min() == 64 and stats.chisquare(np.bincount(classes[:, -1] - 64, minlength=16)).pvalue > ALPHA
+    assert all(len(set(row % 8)) == 2 for row in classes) and np.all(support(batch) == 4)
+    assert sampled(task.evaluation_sets()["swap"]).latents["classes"].max() == 63
+
+
 def test_sequences_stand_anywhere_in_the_positions_and_are_otherwise_the_same(sampled):
     batch = sampled(reddy(64, max_offset=4).replace(inputs=SMALL))
     assert stats.chisquare(np.bincount(batch.first_position, minlength=5)).pvalue > ALPHA
