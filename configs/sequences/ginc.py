@@ -81,7 +81,7 @@ CLAIMS = (
     ),
     claim(
         "one_concept",
-        "Nor where documents have one concept: the error is larger by .1.",
+        "Prompts are of all five concepts: where documents have one of them, the error is larger by .1.",
         Difference(error(LONG, MOST, seen=1), error(LONG, MOST)),
         above(0.1),
     ),
