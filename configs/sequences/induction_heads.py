@@ -177,7 +177,13 @@ def heads_part(network):
     predictors = {NETWORK: Ablated(network=network, preserve=("nothing", "patterns", "values", "both"))}
     figures = (
         lines("errors", "In-context learning forms at once: errors", ERRORS, lines="quantity"),
-        lines("strength", "Induction strength of the second layer's heads", STRENGTHS, lines="quantity"),
+        lines(
+            "strength",
+            "Induction strength of the second layer's heads",
+            STRENGTHS,
+            lines="quantity",
+            limits=(-0.1, 1.0),
+        ),
         lines("alone", "Errors with one head of the second layer alone", ALONE, lines="quantity"),
         lines("composition", "What the second layer reads of the first: errors", PARTS_LOST, lines="quantity"),
     )

@@ -575,10 +575,19 @@ def _foremost(predictors: Iterable[str]) -> tuple[str, ...]:
 
 
 def _pinned(spec: Spec, rows: pd.DataFrame, **axes: Any) -> Spec:
-    """The resolved specification; swept names that no axis shows stay at their middle value."""
-    where = dict(spec.where)
+    """The resolved specification; swept names that no axis shows stay at their middle value, but for those that were
+    swept together with one that an axis shows."""
+    where, shown = dict(spec.where), [name for name in axes.values() if isinstance(name, str) and name in rows]
     for name in curves.swept_names(rows):
-        if name not in axes.values() and name not in where:
-            values = sorted(rows[name].dropna().unique(), key=lambda value: (isinstance(value, str), value))
-            where |= {name: values[len(values) // 2]} if values else {}
+        if name in shown or name in where or any(_follows(name, other, rows) for other in shown):
+            continue
+        # Of what the others leave: names that were swept together have values in common only at the same points.
+        left = curves.where(rows, {known: value for known, value in where.items() if known in rows})[name]
+        values = sorted(left.dropna().unique(), key=lambda value: (isinstance(value, str), value))
+        where |= {name: values[len(values) // 2]} if values else {}
     return dataclasses.replace(spec, where=where, **axes)
+
+
+def _follows(name: str, other: str, rows: pd.DataFrame) -> bool:
+    """Whether a swept name has one value for each value of another."""
+    return other in curves.swept_names(rows) and bool((rows.groupby(other)[name].nunique(dropna=False) == 1).all())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 
@@ -210,6 +211,17 @@ SPD = Quantity("spd_*", "default", "*")
 
 def resolved(table, **changes):
     return figures.resolve(Lines(**{"name": "f", "title": "F", "quantities": (ERROR,), "x": POSITION} | changes), table)
+
+
+def test_what_is_swept_together_with_an_axis_is_not_held():
+    rows = runs.table(predictors=("transformer",))
+    together = rows.assign(**{"task.num_low": rows["task.num_sequences"] * 2})
+    spec = Lines(name="a", title="a", quantities=(Quantity("icl_error_high"),), x="step", lines=N, columns=None)
+    assert figures.resolve(spec, together).where == {}
+    apart = figures.resolve(dataclasses.replace(spec, lines="predictor"), together)
+    assert apart.where == {"task.num_sequences": 256, "task.num_low": 512}
+    crossed = runs.table(predictors=("transformer",), **{"task.num_low": (1, 2)})
+    assert figures.resolve(spec, crossed).where == {"task.num_low": 2}
 
 
 def test_figures_of_any_regression_study():
