@@ -76,6 +76,17 @@ def normal(key: Key, shape: tuple[int, ...]) -> Array:
     return jnp.reshape(math.sqrt(2) * polynomial * u, shape)
 
 
+def noise(key: Key, shape: tuple[int, ...], scale: Leaf) -> Array:
+    """`scale * normal(key, shape)`, for which nothing is drawn where the scale is 0."""
+
+    def drawn(_: None) -> Array:
+        # In a row: a loop over a last axis that is no multiple of a vector's length takes up to twice as long.
+        return scale * normal(key, (math.prod(shape),))
+
+    none = jnp.zeros(math.prod(shape))
+    return jnp.reshape(jax.lax.cond(jnp.asarray(scale) > 0, drawn, lambda _: none, None), shape)
+
+
 @_traced_once
 def laplace(key: Key, shape: tuple[int, ...]) -> Array:
     """`jax.random.laplace(key, shape)`: float32, of scale 1, by the inverse of its distribution."""

@@ -54,3 +54,10 @@ def test_other_generators_and_precisions_are_left_to_jax():
         ours = draws.normal(one, (4,))
         assert ours.dtype == jnp.float64
         np.testing.assert_array_equal(ours, jax.random.normal(other, (4,)))
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5])
+def test_noise_is_scaled_and_none_where_the_scale_is_0(scale):
+    key = jax.random.key(3)
+    found = jax.jit(lambda scale: draws.noise(key, (4, 7), scale))(scale)
+    np.testing.assert_array_equal(found, scale * draws.normal(jax.random.clone(key), (4, 7)))

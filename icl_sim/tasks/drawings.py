@@ -144,7 +144,7 @@ class Drawings:
         if self.orientations > 1:
             image_SHW = jax.vmap(turned)(image_SHW, classes_S % self.orientations)
         image_SHW = image_SHW.astype(jnp.float32) / white
-        return (image_SHW + self.noise * jax.random.normal(noise_key, image_SHW.shape))[..., None]
+        return (image_SHW + draws.noise(noise_key, image_SHW.shape, self.noise))[..., None]
 
 
 # Of a square image: whether it is mirrored left to right, top to bottom, and then in its main diagonal. In this order

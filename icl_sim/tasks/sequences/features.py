@@ -64,8 +64,8 @@ class Features:
             raise ValueError("The features have not been read yet; call prepare first.")
         table_CEX = jnp.asarray(self.table)
         shape = (classes_BS.shape[1], table_CEX.shape[-1])
-        noise_BSX = jax.vmap(lambda key: draws.normal(key, shape))(keys_B)
-        return table_CEX[classes_BS, exemplars_BS] + self.noise * noise_BSX
+        noise_BSX = jax.vmap(lambda key: draws.noise(key, shape, self.noise))(keys_B)
+        return table_CEX[classes_BS, exemplars_BS] + noise_BSX
 
 
 @functools.lru_cache(maxsize=2)
