@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -78,13 +79,24 @@ def normal(key: Key, shape: tuple[int, ...]) -> Array:
 
 def noise(key: Key, shape: tuple[int, ...], scale: Leaf) -> Array:
     """`scale * normal(key, shape)`, for which nothing is drawn where the scale is 0."""
+    again = rebuilt(key)
 
     def drawn(_: None) -> Array:
         # In a row: a loop over a last axis that is no multiple of a vector's length takes up to twice as long.
-        return scale * normal(key, (math.prod(shape),))
+        return scale * normal(again(), (math.prod(shape),))
 
     none = jnp.zeros(math.prod(shape))
     return jnp.reshape(jax.lax.cond(jnp.asarray(scale) > 0, drawn, lambda _: none, None), shape)
+
+
+def rebuilt(key: Key) -> Callable[[], Key]:
+    """What makes the key, of any shape, again from its numbers, inside a branch of `cond`.
+
+    Where members are mapped, `cond` becomes a choice between branches that are both taken, and a key that goes into it
+    counts as used twice.
+    """
+    numbers, kind = jax.random.key_data(key), jax.random.key_impl(key)
+    return lambda: jax.random.wrap_key_data(numbers, impl=kind)
 
 
 @_traced_once

@@ -67,7 +67,7 @@ class Clusters:
         if self.table is None:
             raise ValueError("The clusters have not been drawn yet; call prepare first.")
         table, known, (B, slots) = self.table, len(self.table), classes_BS.shape
-        size = slots * self.dim
+        size, again_B = slots * self.dim, draws.rebuilt(keys_B)
 
         def drawn(key: Key, count: int) -> Array:
             """In a row, whose loop is of vectors throughout; with a last axis of 63 numbers it takes twice as long."""
@@ -75,11 +75,11 @@ class Clusters:
 
         def for_new(_: None) -> tuple[Array, Array]:
             """The scatter of every slot, and after it among a row's numbers the means of new classes."""
-            return tuple(jnp.split(jax.vmap(lambda key: drawn(key, 2 * size))(keys_B), 2, axis=1))  # type: ignore
+            return tuple(jnp.split(jax.vmap(lambda key: drawn(key, 2 * size))(again_B()), 2, axis=1))  # type: ignore
 
         def for_old(_: None) -> tuple[Array, Array]:
             none = jnp.zeros((B, size))
-            return none if self.exemplars else jax.vmap(lambda key: drawn(key, size))(keys_B), none
+            return none if self.exemplars else jax.vmap(lambda key: drawn(key, size))(again_B()), none
 
         # Most batches have no new class: no means to draw, nor, where items are fixed, any scatter.
         noise_BZ, mean_BZ = jax.lax.cond(jnp.any(classes_BS >= known), for_new, for_old, None)

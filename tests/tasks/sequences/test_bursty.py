@@ -186,6 +186,12 @@ def test_new_classes_are_new_and_keep_labels_of_training(sampled):
     assert np.mean(apart) == pytest.approx(2, abs=0.15)
 
 
+def test_members_with_and_without_new_classes_are_as_they_are_alone():
+    one = jax.jit(lambda p_novel: reddy(64).replace(p_novel=p_novel).sample(jax.random.key(0), 3).inputs)
+    both = jax.jit(jax.vmap(lambda p_novel: reddy(64).replace(p_novel=p_novel).sample(jax.random.key(0), 3).inputs))
+    np.testing.assert_allclose(both(np.array([0.0, 1.0])), [one(0.0), one(1.0)], atol=1e-6)
+
+
 @pytest.mark.parametrize("exemplars", [0, 4])
 def test_clusters_have_unit_norm_and_scatter_as_they_say(sampled, exemplars):
     inputs = Clusters(dim=63, noise=0.5, exemplars=exemplars)
