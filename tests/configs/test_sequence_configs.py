@@ -20,6 +20,7 @@ from tests.configs.test_regression_configs import firsts, values_of
 NAMES = (
     "abrupt_transition",
     "burstiness",
+    "coopetition",
     "induction_heads",
     "label_multiplicity",
     "num_classes",
