@@ -119,7 +119,10 @@ def _values(name: str, item: str) -> Iterable[Value]:
         return (_CONSTANTS[item.lower()],)
     if _WORD.fullmatch(item):
         return (item,)
-    raise ValueError(f"The sweep gives {name} the value {item!r}; use numbers, 2^10, a..b, true, false, none or words.")
+    raise ValueError(
+        f"The sweep gives {name} the value {item!r}; use numbers, 2^10, a..b, true, false, none or words. Tuples are "
+        "swept in a study file."
+    )
 
 
 def _range(name: str, item: str, first: str, last: str, stride: str | None) -> Iterable[Value]:

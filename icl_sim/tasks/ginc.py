@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from icl_sim import draws
-from icl_sim.keys import stream
+from icl_sim.keys import require_seed, stream
 from icl_sim.types import CONTEXT, QUERY, Array, Batch, Key, Leaf, Task, setting, static
 
 _DELIMITER = 0
+_COLDEST = 1e-30  # temperature, of which single precision holds the inverse
 
 
 class Chains(NamedTuple):
@@ -170,9 +171,10 @@ class Ginc(Task):
 
     def summaries(self) -> Mapping[str, tuple[str, str]]:
         """The error after the most examples."""
-        return {f"error_{name}": (name, f"error/{max(self.shots)}") for name in self.evaluation_sets()}
+        return {f"error_{name}": (name, f"error/{max(self.shots, default=0)}") for name in self.evaluation_sets()}
 
     def check(self) -> None:
+        require_seed("task.seed", self.seed)
         for name, least in (("concepts", 1), ("entities", 1), ("properties", 2), ("vocabulary", 2), ("length", 1)):
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"task.{name} is {value}; it must be at least {least}.")
@@ -182,8 +184,8 @@ class Ginc(Task):
                 "None."
             )
         for name in ("temperature", "start_temperature"):
-            if not (value := getattr(self, name)) > 0:
-                raise ValueError(f"task.{name} is {value}; it must be above 0.")
+            if not (value := getattr(self, name)) >= _COLDEST:
+                raise ValueError(f"task.{name} is {value}; it must be at least {_COLDEST:g}.")
         if not 0 <= self.persistence <= 1:
             raise ValueError(f"task.persistence is {self.persistence}; it must be from 0 to 1.")
         if not self.lengths or min(*self.lengths, self._k) < 2:
@@ -191,6 +193,8 @@ class Ginc(Task):
                 f"task.lengths is {self.lengths} and task.example_length {self.example_length}; an example has at "
                 "least 2 words."
             )
+        if len(set(self.lengths)) < len(self.lengths):
+            raise ValueError(f"task.lengths is {self.lengths}; it must hold different numbers.")
         if not self.shots or min(self.shots) < 0 or len(set(self.shots)) < len(self.shots):
             raise ValueError(f"task.shots is {self.shots}; it must hold different numbers of at least 0.")
         most, k = max(self.shots), max(*self.lengths, self._k)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from icl_sim.keys import require_seed
 from icl_sim.tasks.sequences.bursty import BurstySequences
 from icl_sim.types import Array, Batch, Key, Leaf, Task, setting
 
@@ -87,6 +88,7 @@ class Switched(Task):
         )
 
     def check(self) -> None:
+        require_seed("task.seed", self.seed)
         for name, task in (("first", self.first), ("then", self.then)):
             if task.calculated or isinstance(task, Switched):
                 raise ValueError(

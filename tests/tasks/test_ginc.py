@@ -161,7 +161,11 @@ def test_concepts_are_of_the_seed_alone(chains_of):
         ({"lengths": (1, 5)}, "an example has at least 2 words"),
         ({"shots": (1, 1)}, "must hold different numbers"),
         ({"persistence": 1.5}, "task.persistence is 1.5; it must be from 0 to 1"),
-        ({"temperature": 0.0}, "task.temperature is 0.0; it must be above 0"),
+        ({"shots": ()}, "must hold different numbers"),
+        ({"lengths": (3, 3)}, r"task.lengths is \(3, 3\); it must hold different numbers"),
+        ({"temperature": 0.0}, "task.temperature is 0.0; it must be at least 1e-30"),
+        ({"start_temperature": 1e-42}, "task.start_temperature is 1e-42; it must be at least 1e-30"),
+        ({"seed": 1.5}, "task.seed is 1.5; it must be a whole number"),
         ({"properties": 1}, "task.properties is 1; it must be at least 2"),
     ],
 )

@@ -97,6 +97,7 @@ def test_what_shown_labels_are_asked_is_what_fixed_ones_are():
     ("task", "sentence"),
     [
         (Switched(first=NEAR, then=FAR, after=1.5), "task.after is 1.5; it must be a whole number"),
+        (Switched(first=NEAR, then=FAR, seed=-1), "task.seed is -1; it must be a whole number from 0"),
         (Switched(first=NEAR, then=Switched()), "task.then is Switched; a switch is between two tasks"),
         (Switched(first=Conditions(), then=FAR), "task.first is Conditions; a switch is between"),
         (Switched(first=NEAR, then=Corners(classes=0)), "of different structure: .*num_classes is 2 in one and 0"),

@@ -56,11 +56,7 @@ def prefixes(batch: Batch) -> Prefixes:
     Raises:
       ValueError: for a batch of classes, or of inputs that are not vectors.
     """
-    if batch.num_classes or batch.inputs.ndim != 3:
-        raise ValueError(
-            f"The batch has {batch.num_classes} classes and inputs of shape {batch.inputs.shape}; a regression learner "
-            "needs real targets (num_classes 0) and vectors, [B, S, d]."
-        )
+    _require_regression(batch)
     slots = batch.inputs.shape[1]
     asked = 1 if batch.weights is None else slots
     count_P = jnp.arange(slots - asked, slots)
@@ -75,6 +71,7 @@ def prefixes(batch: Batch) -> Prefixes:
 
 def latents(batch: Batch, names: tuple[str, ...], whose: str, field: str) -> list[Array]:
     """What the sampler knows; ValueError where it does not say so, naming the learner's field that would say it."""
+    _require_regression(batch)
     for name in names:
         if name not in batch.latents:
             raise ValueError(
@@ -82,3 +79,11 @@ def latents(batch: Batch, names: tuple[str, ...], whose: str, field: str) -> lis
                 f"{', '.join(sorted(batch.latents)) or 'no latents'}): give it a number, as in {whose}({field}=0.1)."
             )
     return [batch.latents[name] for name in names]
+
+
+def _require_regression(batch: Batch) -> None:
+    if batch.num_classes or batch.inputs.ndim != 3:
+        raise ValueError(
+            f"The batch has {batch.num_classes} classes and inputs of shape {batch.inputs.shape}; a regression learner "
+            "needs real targets (num_classes 0) and vectors, [B, S, d]."
+        )

@@ -362,12 +362,13 @@ class Transformer(Predictor):
                 f"The transformer's tokens are {self.tokens!r}, which are for real targets, but the batch has "
                 f"{batch.num_classes} classes; allowed: interleaved, inputs."
             )
-        symbols = self.tokens == "inputs" and jnp.issubdtype(batch.inputs.dtype, jnp.integer)
-        if symbols and (batch.inputs.ndim != 2 or not batch.num_classes or self.encoder is not None):
+        symbols = jnp.issubdtype(batch.inputs.dtype, jnp.integer)
+        alone = self.tokens == "inputs" and self.encoder is None
+        if symbols and (not alone or batch.inputs.ndim != 2 or not batch.num_classes):
             raise ValueError(
                 "The transformer looks up inputs that are integers in a table of as many rows as there are classes: "
-                f"they must be [B, S], of a batch with classes, without an encoder; these are "
-                f"{list(batch.inputs.shape)} with num_classes={batch.num_classes}."
+                "they must be [B, S], of a batch with classes, its tokens 'inputs', without an encoder; these are "
+                f"{list(batch.inputs.shape)} with num_classes={batch.num_classes}, and its tokens {self.tokens!r}."
             )
         if batch.weights is not None and (not self.causal or self.tokens == "concatenated"):
             raise ValueError(

@@ -12,6 +12,9 @@ from icl_sim.tasks.sequences import composition, exemplars, labels
 if TYPE_CHECKING:
     from icl_sim.tasks.sequences.bursty import BurstySequences
 
+MOST = 2**23  # numbers that one draw in single precision tells apart
+_MOST_PAIRS = 2**20  # of labels, which are listed where some are held out
+
 
 def check(task: BurstySequences) -> None:
     """Raises ValueError, in a sentence that names the value and what is allowed."""
@@ -38,6 +41,13 @@ def check(task: BurstySequences) -> None:
     ):
         if (value := getattr(task, name)) < least:
             raise ValueError(f"task.{name} is {value}; it must be at least {least}.")
+        if value > MOST:
+            raise ValueError(f"task.{name} is {value}; it must be at most 2^23, {MOST:,}.")
+    if (count := task.all_classes * task.multiplicity) > MOST:
+        raise ValueError(
+            f"task.num_classes is {task.num_classes}, task.num_holdout {task.num_holdout} and task.multiplicity "
+            f"{task.multiplicity}; classes and their labels must be at most 2^23, {MOST:,}, and these are {count:,}."
+        )
     for name in ("p_bursty", "p_novel"):
         if not 0 <= (value := getattr(task, name)) <= 1:
             raise ValueError(f"task.{name} is {value}; a probability must be between 0 and 1.")
@@ -140,4 +150,9 @@ def _check_labels(task: BurstySequences) -> None:
         raise ValueError(
             f"task.held_out_pairs is {task.held_out_pairs}; it takes two bursts, of which there are {W}, and must "
             f"leave training some of the {math.comb(count, 2)} pairs of {count} labels."
+        )
+    if task.held_out_pairs and math.comb(count, 2) > _MOST_PAIRS:
+        raise ValueError(
+            f"task.held_out_pairs is {task.held_out_pairs}, of {math.comb(count, 2):,} pairs of {count} labels "
+            f"(task.relabels); pairs are held out of at most {_MOST_PAIRS:,}."
         )

@@ -13,6 +13,7 @@ from icl_sim.tasks.sequences.composition import first_slots
 from icl_sim.types import Array, Key, Leaf, setting, static
 
 MOST_STORED = 2**24  # numbers of fixed items, 64 MiB for each member of an ensemble
+MOST_ITEMS = 2**31 - 1  # each has a number, of 32 bits
 
 
 @setting
@@ -40,11 +41,15 @@ class Clusters:
         return True
 
     def check(self, num_classes: int) -> None:
-        del num_classes
         if self.dim < 1:
             raise ValueError(f"task.inputs.dim is {self.dim}; the number of coordinates must be at least 1.")
         if self.exemplars < 0:
             raise ValueError(f"task.inputs.exemplars is {self.exemplars}; it must be at least 0, without end.")
+        if num_classes * self.exemplars > MOST_ITEMS:
+            raise ValueError(
+                f"task.inputs.exemplars is {self.exemplars}, of {num_classes:,} classes; all items must be at most "
+                f"2^31 - 1, {MOST_ITEMS:,}. With 0 every occurrence is new."
+            )
         if not 0 <= self.noise < math.inf:
             raise ValueError(f"task.inputs.noise is {self.noise}; it must be at least 0 and finite.")
 

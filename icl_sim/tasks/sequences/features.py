@@ -51,7 +51,7 @@ class Features:
                 f"The features of {self.file} are of {classes} classes with {exemplars} exemplars each; the task has "
                 f"{num_classes} classes, and task.inputs.exemplars is {self.exemplars}."
             )
-        return np.asarray(features_CEX[:num_classes, : self.exemplars], np.float32)
+        return _finite(self.file, num_classes, self.exemplars)
 
     def prepare(self, key: Key, num_classes: int, shared: Any = None) -> Features:
         del key
@@ -78,7 +78,21 @@ def _read(file: str) -> np.ndarray:
         features = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"task.inputs.file is {file!r}, which cannot be read ({error}); {cure}") from error
-    if not isinstance(features, np.ndarray) or features.ndim != 3 or not np.issubdtype(features.dtype, np.floating):
+    known = isinstance(features, np.ndarray) and np.issubdtype(features.dtype, np.floating)
+    if not known or features.ndim != 3 or not features.shape[2]:
         found = f"{features.dtype} {list(features.shape)}" if isinstance(features, np.ndarray) else "an archive"
         raise ValueError(f"task.inputs.file is {file!r}, which holds {found}; {cure}")
     return features
+
+
+@functools.lru_cache(maxsize=2)  # of all members, since it reads the whole file
+def _finite(file: str, num_classes: int, exemplars: int) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        used_CEX = np.asarray(_read(file)[:num_classes, :exemplars], np.float32)
+    if not np.all(finite_CEX := np.isfinite(used_CEX)):
+        class_, exemplar, _ = np.argwhere(~finite_CEX)[0]
+        raise ValueError(
+            f"The features of {file} are not all finite in single precision; the first that is not is of class "
+            f"{class_}, exemplar {exemplar}, counted from 0."
+        )
+    return used_CEX

@@ -3,6 +3,8 @@ means to, the sound choice is the default and `as_released` has the other."""
 
 from __future__ import annotations
 
+import numbers
+
 from icl_sim.tasks.glyphs import Glyphs
 from icl_sim.tasks.omniglot import Omniglot
 from icl_sim.tasks.sequences.bursty import BurstySequences
@@ -109,8 +111,10 @@ def reddy(
     Raises:
       ValueError: if `burst` does not divide `context_length`.
     """
-    if burst < 1 or context_length % burst:
-        raise ValueError(f"burst is {burst}; it must divide context_length, {context_length}.")
+    if not isinstance(burst, numbers.Integral) or burst < 1 or context_length % burst:
+        raise ValueError(
+            f"burst is {burst!r}; it must be a whole number that divides context_length, {context_length}."
+        )
     return BurstySequences(
         num_classes=num_classes,
         num_labels=num_labels,

@@ -113,6 +113,8 @@ def test_refuses_classes(learner, make_prompts):
     classes = dataclasses.replace(make_prompts(), num_classes=3)
     with pytest.raises(ValueError, match="The batch has 3 classes .* needs real targets"):
         learner.apply({}, classes)
+    with pytest.raises(ValueError, match="needs real targets"):  # and not a latent that would not help
+        learner.apply({}, dataclasses.replace(classes, latents={}))
 
 
 def test_refuses_images_and_names_a_latent_that_is_missing(make_prompts):

@@ -83,6 +83,7 @@ def test_slots_are_the_tokens_of_positions(text):
         (dict(num_classes=0), dict()),
         (dict(inputs=jnp.zeros((3, 4, 2), jnp.int32)), dict()),
         (dict(), dict(encoder=ResidualEncoder())),
+        (dict(), dict(tokens="interleaved")),
     ],
 )
 def test_symbols_without_a_table_are_refused(changes, of_model, text):

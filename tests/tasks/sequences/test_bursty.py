@@ -276,6 +276,14 @@ def test_presets_can_be(preset):
         ({"ways": "distict"}, "distinct"),
         ({"num_classes": 36, "num_holdout": 8, "inputs": Glyphs(orientations=8)}, "multiple of 8"),
         ({"max_offset": -1}, "at least 0"),
+        ({"max_offset": 2**31}, r"task.max_offset is 2147483648; it must be at most 2\^23, 8,388,608"),
+        ({"num_classes": 10**12}, r"task.num_classes is 1000000000000; it must be at most 2\^23"),
+        ({"num_classes": 2**20, "multiplicity": 10}, "at most 2.23, 8,388,608, and these are 10,485,760"),
+        (
+            {"num_classes": 20_000, "bursts": (4, 4), "relabels": 20_000, "held_out_pairs": 2},
+            "of 199,990,000 pairs of 20000 labels",
+        ),
+        ({"inputs": Clusters(exemplars=2**30)}, "all items must be at most"),
         ({"p_bursty": 1.5}, "between 0 and 1"),
         ({"zipf_exponent": -1.0}, "at least 0"),
         ({"relabel": 1}, "must leave it at 0"),
@@ -289,8 +297,25 @@ def test_impossible_settings_are_refused_in_a_sentence(changes, words):
         BurstySequences(**changes).check()
 
 
-@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 2), (60, 1, 2)])
+@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 2), (60, 1, 2), (60, 2, 0)])
 def test_features_of_a_wrong_shape_are_named(tmp_path, shape):
     np.save(tmp_path / "f.npy", np.zeros(shape, np.float32))
     with pytest.raises(ValueError, match="floats|exemplars each"):
         BurstySequences(num_classes=10, inputs=Features(file=str(tmp_path / "f.npy"), exemplars=2)).check()
+
+
+@pytest.mark.parametrize("number", [np.nan, 1e300])
+def test_features_that_are_not_finite_are_named(tmp_path, number):
+    features = np.zeros((20, 2, 3))
+    features[[4, 15], 1, 2] = number
+    np.save(tmp_path / "f.npy", features)
+    task = BurstySequences(num_classes=10, inputs=Features(file=str(tmp_path / "f.npy"), exemplars=2))
+    with pytest.raises(ValueError, match="the first that is not is of class 4, exemplar 1"):
+        task.check()
+    task.replace(num_classes=4).check()  # which are those before
+
+
+@pytest.mark.parametrize("burst", [3, 0, 2.0, "2"])
+def test_bursts_that_do_not_fill_the_context_of_reddy_are_refused(burst):
+    with pytest.raises(ValueError, match="a whole number that divides context_length, 8"):
+        reddy(burst=burst)
