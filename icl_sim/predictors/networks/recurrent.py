@@ -36,8 +36,8 @@ class Recurrent(Predictor):
     """An LSTM or GRU that answers the query, or where the batch has `weights` every slot from those before it.
 
     Chan et al. 2022: `Recurrent(depth=12)`, and `depth=2`, of width 64 with the residual encoder for images; of 12
-    layers they count 628 thousand parameters. Kernels start from a truncated normal of variance 1/inputs, biases at 0,
-    label tokens from one of deviation .02.
+    layers they count 628 thousand parameters. Kernels start from a normal of variance 1/inputs, cut at two deviations,
+    biases at 0, label tokens from one of deviation .02.
 
     Attributes:
       cell: "lstm" or "gru".
