@@ -8,7 +8,9 @@ label of the context, any of the 8; then, within some hundred steps, label token
 the right label, and the error falls. Words: see common.py; and
 
     full   Reddy's two attention layers, which is what runs without any word
-    head   an induction head of three numbers in their place (his minimal model): the same plateau, the same drop
+    head   an induction head of three numbers in their place (his minimal model). Where it forms, the same plateau and
+           the same drop; but 0, where it starts, is a saddle, and some seeds leave it on the side from which there is
+           no way (beta1 and alpha below 0), 3 of the 6 here
 """
 
 import icl_sim as icl

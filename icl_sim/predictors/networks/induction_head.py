@@ -27,6 +27,8 @@ PARTS = ("beta1", "alpha", "beta2")
 class InductionHead(Predictor):
     """The induction head of three numbers, at first 0, so that attention is even.
 
+    That is a saddle: where noise turns beta1 and alpha below 0 before they have grown, the head never forms.
+
     Record: "attention/0" `[B, 1, T, T]` and "attention/1" `[B, 1, 1, T]`, as of `InductionNetwork`. `account` tells the
     three numbers as "beta1", "alpha" and "beta2".
 
