@@ -122,11 +122,13 @@ def _table(rows: pd.DataFrame, across: str, quantities: Sequence[Quantity], publ
         mine = curves.pick(rows, [(quantity.metric, quantity.eval_set)])
         if mine.empty:
             continue
-        cells = [curves.summarize(mine[mine[across] == column]["value"].to_numpy()) for column in columns]
+        values = [mine[mine[across] == column]["value"].to_numpy() for column in columns]
+        cells = [curves.summarize(some) for some in values]
         if not any(cell.seeds for cell in cells) and rows["value"].notna().any():
             continue  # nothing diverged: the measure does not apply
         name = quantity.metric if quantity.eval_set == "summary" else f"{quantity.metric}, {quantity.eval_set}"
-        lines.append([name, *(_cell(cell) for cell in cells)])
+        told = [_cell(cell) if len(some) else "–" for cell, some in zip(cells, values, strict=True)]  # –: not measured
+        lines.append([name, *told])
         lines += _published_line(quantity, across, columns, published)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

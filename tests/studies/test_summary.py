@@ -45,6 +45,13 @@ def test_diverged_and_single_seeds_are_said_so(tmp_path):
     assert cells[0] == "diverged" and "±" not in cells[1]
 
 
+def test_what_a_point_does_not_measure_has_not_diverged(tmp_path):
+    rows = report_runs.table()
+    absent = (rows["task.num_sequences"] == 64) & (rows["metric"] == "icl_error_low")
+    cells = _cells(summary.to_markdown(_run(tmp_path, rows[~absent]), []), "transformer**", "icl_error_low")
+    assert cells[0] == "–" and "±" in cells[1]
+
+
 def _claim(id, size, published, condition, p_high=0.9):
     where = {"task.num_sequences": size, "task.p_high": p_high}
     measure = Value(predictor="transformer", metric="icl_error_low", where=where)
