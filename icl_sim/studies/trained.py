@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from icl_sim import names
 from icl_sim.engine.checkpoints import Checkpoints
@@ -99,7 +100,7 @@ def _read(workdir: str | os.PathLike, entry: Entry, groups: tuple[Group, ...]) -
             f"{workdir} holds no checkpoint of {entry.predictor!r}: the run has not come so far, or lost it."
         )
     state, step = found
-    params = jax.tree.map(lambda column: column[group.ids.index(entry.id)], join(state.parts))
+    params = jax.tree.map(lambda column: jnp.asarray(column[group.ids.index(entry.id)]), join(state.parts))
     return Trained(entry.member.predictor, params, entry.member.eval_task, step, entry.point)
 
 

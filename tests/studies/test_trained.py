@@ -41,6 +41,7 @@ def test_answers_are_those_that_were_measured(workdir):
     assert error == pytest.approx(rows["value"].item(), rel=1e-5)
     other = icl.trained(workdir, "gd", {"task.function.pool": 4, "seed": 3})
     assert not np.allclose(model(batch), other(batch))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(model.params))  # traced code indexes them
     assert dataclasses.asdict(other.predictor) == dataclasses.asdict(model.predictor)
 
 
