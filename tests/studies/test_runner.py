@@ -196,8 +196,9 @@ def test_a_signal_saves_and_the_next_run_goes_on_from_there(engine, expected, tm
 def test_a_second_signal_ends_at_once(engine, tmp_path):
     def interrupt(member, step):
         if step == 20:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            # Not by os.kill, which may wake another thread first: two signals would then be handled as one.
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     engine.on_chunk = interrupt
     with pytest.raises(KeyboardInterrupt):
