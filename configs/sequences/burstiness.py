@@ -7,14 +7,11 @@ A share of all sequences has bursts, four of 1,024 classes twice each, one of wh
 at random, which only the weights can answer. All shares run in one program. Words: see common.py.
 """
 
-import icl_sim as icl
 from configs.claiming import claims_of
 from configs.sequences import common
-from configs.sequences.common import CIWL, CIWL_RESTRICTED, ICL, IWL, NETWORK, SWAP, Scale, of
+from configs.sequences.common import CIWL, CIWL_RESTRICTED, ICL, IWL, SWAP, Scale, of
 from configs.words import words
-from icl_sim.predictors import InductionNetwork
 from icl_sim.studies.claims import Difference, Trend, above, below
-from icl_sim.studies.figures import QUANTITY, STEP, Lines
 from icl_sim.tasks.sequences.presets import reddy
 
 SHARE = "task.p_bursty"
@@ -68,33 +65,15 @@ CLAIMS = (
 def get_config(arg=""):
     chosen = words(arg, {"scale": SCALES})
     scale = SCALES[chosen["scale"]]
-    study = icl.Study(
-        name=f"Burstiness ({chosen['scale']})",
-        description="Reddy 2023's data: 1,024 classes, four of them twice each where a context of 8 pairs has bursts.",
-        task=reddy(num_classes=1024, burst=2),
-        predictors={NETWORK: InductionNetwork()},
-        training=common.training(scale, learning_rate=1e-3),
-        evaluation=common.evaluation(scale),
-        sweep=icl.product({SHARE: SHARES, "seed": range(scale.seeds)}),
-        claims=CLAIMS,
-        figures=(
-            Lines(
-                name="errors",
-                title="Bursts make in-context learning",
-                quantities=(ICL, SWAP, IWL, CIWL_RESTRICTED),
-                x=SHARE,
-                lines=QUANTITY,
-                columns=None,
-            ),
-            Lines(
-                name="steps",
-                title="Errors while training",
-                quantities=(ICL, IWL, CIWL),
-                x=STEP,
-                lines=SHARE,
-                columns=None,
-            ),
-        ),
-        headline=("icl_error", "iwl_error"),
+    return common.swept(
+        f"Burstiness ({chosen['scale']})",
+        "Reddy 2023's data: 1,024 classes, four of them twice each where a context of 8 pairs has bursts.",
+        reddy(num_classes=1024, burst=2),
+        scale,
+        SHARE,
+        SHARES,
+        CLAIMS,
+        title="Bursts make in-context learning",
+        over=(ICL, SWAP, IWL, CIWL_RESTRICTED),
+        while_training=(ICL, IWL, CIWL),
     )
-    return icl.config_of(study)

@@ -9,10 +9,12 @@ The part after the colon of `--config=FILE:WORDS` names a scale:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import icl_sim as icl
+from icl_sim.predictors import InductionNetwork
 from icl_sim.studies.claims import Value
-from icl_sim.studies.figures import Quantity
+from icl_sim.studies.figures import QUANTITY, STEP, Lines, Quantity
 
 NETWORK = "network"
 # What a figure says of the evaluation sets (docs/sequences.md).
@@ -44,3 +46,44 @@ def training(scale: Scale, learning_rate: float) -> icl.Training:
 
 def evaluation(scale: Scale) -> icl.Evaluation:
     return icl.Evaluation(sequences=512, batch_size=128, points=scale.points)
+
+
+def swept(
+    name: str,
+    description: str,
+    task: icl.types.Task,
+    scale: Scale,
+    axis: str,
+    values: Sequence[float],
+    claims: Sequence,
+    *,
+    title: str,
+    over: tuple[Quantity, ...],
+    while_training: tuple[Quantity, ...],
+    figures: tuple[Lines, ...] = (),
+):
+    """The config of a study of Reddy's network over one name: errors over its values, and over steps, and more."""
+    study = icl.Study(
+        name=name,
+        description=description,
+        task=task,
+        predictors={NETWORK: InductionNetwork()},
+        training=training(scale, learning_rate=1e-3),
+        evaluation=evaluation(scale),
+        sweep=icl.product({axis: values, "seed": range(scale.seeds)}),
+        claims=claims,
+        figures=(
+            Lines(name="errors", title=title, quantities=over, x=axis, lines=QUANTITY, columns=None),
+            Lines(
+                name="steps",
+                title="Errors while training",
+                quantities=while_training,
+                x=STEP,
+                lines=axis,
+                columns=None,
+            ),
+            *figures,
+        ),
+        headline=("icl_error", "iwl_error"),
+    )
+    return icl.config_of(study)

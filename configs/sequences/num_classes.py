@@ -8,14 +8,11 @@ which the query's label stands in the context, beside another class: there the w
 common.py.
 """
 
-import icl_sim as icl
 from configs.claiming import claims_of
 from configs.sequences import common
-from configs.sequences.common import CIWL_RESTRICTED, ICL, ICL_RESTRICTED, IWL, NETWORK, Scale, of
+from configs.sequences.common import CIWL_RESTRICTED, ICL, ICL_RESTRICTED, IWL, Scale, of
 from configs.words import words
-from icl_sim.predictors import InductionNetwork
 from icl_sim.studies.claims import Difference, Trend, above, below
-from icl_sim.studies.figures import QUANTITY, STEP, Lines
 from icl_sim.tasks.sequences.presets import reddy
 
 CLASSES = "task.num_classes"
@@ -69,33 +66,15 @@ CLAIMS = (
 def get_config(arg=""):
     chosen = words(arg, {"scale": SCALES})
     scale = SCALES[chosen["scale"]]
-    study = icl.Study(
-        name=f"Number of classes ({chosen['scale']})",
-        description="Reddy 2023's data: four classes twice each in nine of ten contexts of 8 pairs, 32 labels.",
-        task=reddy(num_classes=1024, burst=2).replace(p_bursty=0.9),
-        predictors={NETWORK: InductionNetwork()},
-        training=common.training(scale, learning_rate=1e-3),
-        evaluation=common.evaluation(scale),
-        sweep=icl.product({CLASSES: NUMBERS, "seed": range(scale.seeds)}),
-        claims=CLAIMS,
-        figures=(
-            Lines(
-                name="errors",
-                title="Many classes make in-context learning",
-                quantities=(ICL, ICL_RESTRICTED, IWL, CIWL_RESTRICTED),
-                x=CLASSES,
-                lines=QUANTITY,
-                columns=None,
-            ),
-            Lines(
-                name="steps",
-                title="Errors while training",
-                quantities=(ICL, IWL),
-                x=STEP,
-                lines=CLASSES,
-                columns=None,
-            ),
-        ),
-        headline=("icl_error", "iwl_error"),
+    return common.swept(
+        f"Number of classes ({chosen['scale']})",
+        "Reddy 2023's data: four classes twice each in nine of ten contexts of 8 pairs, 32 labels.",
+        reddy(num_classes=1024, burst=2).replace(p_bursty=0.9),
+        scale,
+        CLASSES,
+        NUMBERS,
+        CLAIMS,
+        title="Many classes make in-context learning",
+        over=(ICL, ICL_RESTRICTED, IWL, CIWL_RESTRICTED),
+        while_training=(ICL, IWL),
     )
-    return icl.config_of(study)

@@ -9,14 +9,11 @@ of a class are one. Three of four sequences have bursts, four of 1,024 classes t
 program. Words: see common.py.
 """
 
-import icl_sim as icl
 from configs.claiming import claims_of
 from configs.sequences import common
-from configs.sequences.common import CIWL_RESTRICTED, ICL, ICL_RESTRICTED, IWL, NETWORK, Scale, of
+from configs.sequences.common import CIWL_RESTRICTED, ICL, ICL_RESTRICTED, IWL, Scale, of
 from configs.words import words
-from icl_sim.predictors import InductionNetwork
 from icl_sim.studies.claims import Difference, Trend, above
-from icl_sim.studies.figures import QUANTITY, STEP, Lines
 from icl_sim.tasks.sequences.presets import reddy
 
 NOISE = "task.inputs.noise"
@@ -63,33 +60,15 @@ CLAIMS = (
 def get_config(arg=""):
     chosen = words(arg, {"scale": SCALES})
     scale = SCALES[chosen["scale"]]
-    study = icl.Study(
-        name=f"Variation within classes ({chosen['scale']})",
-        description="Reddy 2023's data: 1,024 classes, four of them twice each in three of four contexts of 8 pairs.",
-        task=reddy(num_classes=1024, burst=2).replace(p_bursty=0.75),
-        predictors={NETWORK: InductionNetwork()},
-        training=common.training(scale, learning_rate=1e-3),
-        evaluation=common.evaluation(scale),
-        sweep=icl.product({NOISE: LEVELS, "seed": range(scale.seeds)}),
-        claims=CLAIMS,
-        figures=(
-            Lines(
-                name="errors",
-                title="Variation makes in-context learning",
-                quantities=(ICL, ICL_RESTRICTED, IWL, CIWL_RESTRICTED),
-                x=NOISE,
-                lines=QUANTITY,
-                columns=None,
-            ),
-            Lines(
-                name="steps",
-                title="Errors while training",
-                quantities=(ICL, IWL),
-                x=STEP,
-                lines=NOISE,
-                columns=None,
-            ),
-        ),
-        headline=("icl_error", "iwl_error"),
+    return common.swept(
+        f"Variation within classes ({chosen['scale']})",
+        "Reddy 2023's data: 1,024 classes, four of them twice each in three of four contexts of 8 pairs.",
+        reddy(num_classes=1024, burst=2).replace(p_bursty=0.75),
+        scale,
+        NOISE,
+        LEVELS,
+        CLAIMS,
+        title="Variation makes in-context learning",
+        over=(ICL, ICL_RESTRICTED, IWL, CIWL_RESTRICTED),
+        while_training=(ICL, IWL),
     )
-    return icl.config_of(study)

@@ -8,14 +8,12 @@ classes are the ten most frequent ones. All exponents run in one program. With a
 than bursts alone would: the support shown is what it really is. Words: see common.py.
 """
 
-import icl_sim as icl
 from configs.claiming import claims_of
 from configs.sequences import common
-from configs.sequences.common import ICL, NETWORK, Scale, of
+from configs.sequences.common import ICL, Scale, of
 from configs.words import words
-from icl_sim.predictors import InductionNetwork
 from icl_sim.studies.claims import Smallest, above, below
-from icl_sim.studies.figures import QUANTITY, STEP, Lines, Quantity
+from icl_sim.studies.figures import QUANTITY, Lines, Quantity
 from icl_sim.tasks.sequences.presets import reddy
 
 EXPONENT = "task.zipf_exponent"
@@ -51,33 +49,19 @@ CLAIMS = (
 def get_config(arg=""):
     chosen = words(arg, {"scale": SCALES})
     scale = SCALES[chosen["scale"]]
-    study = icl.Study(
-        name=f"Zipf exponent ({chosen['scale']})",
-        description="Reddy 2023's data with a long tail: 4,096 classes of frequency r^-alpha, four of them twice each "
+    return common.swept(
+        f"Zipf exponent ({chosen['scale']})",
+        "Reddy 2023's data with a long tail: 4,096 classes of frequency r^-alpha, four of them twice each "
         "in nine of ten contexts of 8 pairs, 32 labels.",
-        task=reddy(num_classes=4096, burst=2).replace(p_bursty=0.9, ways="distinct", num_common=10),
-        predictors={NETWORK: InductionNetwork()},
-        training=common.training(scale, learning_rate=1e-3),
-        evaluation=common.evaluation(scale),
-        sweep=icl.product({EXPONENT: EXPONENTS, "seed": range(scale.seeds)}),
-        claims=CLAIMS,
+        reddy(num_classes=4096, burst=2).replace(p_bursty=0.9, ways="distinct", num_common=10),
+        scale,
+        EXPONENT,
+        EXPONENTS,
+        CLAIMS,
+        title="A long tail keeps both kinds of learning",
+        over=(ICL, COMMON, RARE),
+        while_training=(ICL, COMMON, RARE),
         figures=(
-            Lines(
-                name="errors",
-                title="A long tail keeps both kinds of learning",
-                quantities=(ICL, COMMON, RARE),
-                x=EXPONENT,
-                lines=QUANTITY,
-                columns=None,
-            ),
-            Lines(
-                name="steps",
-                title="Errors while training",
-                quantities=(ICL, COMMON, RARE),
-                x=STEP,
-                lines=EXPONENT,
-                columns=None,
-            ),
             Lines(
                 name="support",
                 title="How often the context holds the query's class",
@@ -90,6 +74,4 @@ def get_config(arg=""):
                 columns=None,
             ),
         ),
-        headline=("icl_error", "iwl_error"),
     )
-    return icl.config_of(study)
