@@ -112,6 +112,21 @@ CLAIMS = (
 )
 
 
+READERS = {"columns": PREDICTOR, "predictors": (NETWORK, BAYES, RESTARTS), "where": {"task.seen": CONCEPTS}}
+
+
+def over_examples(name, title, quantities, **how):
+    return Lines(
+        name=name,
+        title=title,
+        quantities=quantities,
+        x=POSITION,
+        x_label="examples in the prompt",
+        lines=QUANTITY,
+        **how,
+    )
+
+
 def get_config(arg=""):
     chosen = words(arg, {"scale": SCALES})
     scale = SCALES[chosen["scale"]]
@@ -142,35 +157,16 @@ def get_config(arg=""):
         sweep=icl.product({"task.seen": (CONCEPTS, 1), "seed": range(scale.seeds)}),
         claims=CLAIMS,
         figures=(
-            Lines(
-                name="examples",
-                title="Error over examples in the prompt, of concepts that documents have",
-                quantities=prompts,
-                x=POSITION,
-                x_label="examples in the prompt",
-                lines=QUANTITY,
-                columns=PREDICTOR,
-                predictors=(NETWORK, BAYES, RESTARTS),
-                where={"task.seen": CONCEPTS},
+            over_examples(
+                "examples", "Error over examples in the prompt, of concepts that documents have", prompts, **READERS
             ),
-            Lines(
-                name="unseen",
-                title="Error over examples in the prompt, of concepts that no document has",
-                quantities=unseen,
-                x=POSITION,
-                x_label="examples in the prompt",
-                lines=QUANTITY,
-                columns=PREDICTOR,
-                predictors=(NETWORK, BAYES, RESTARTS),
-                where={"task.seen": CONCEPTS},
+            over_examples(
+                "unseen", "Error over examples in the prompt, of concepts that no document has", unseen, **READERS
             ),
-            Lines(
-                name="concepts",
-                title="Documents of one concept, and of five",
-                quantities=prompts,
-                x=POSITION,
-                x_label="examples in the prompt",
-                lines=QUANTITY,
+            over_examples(
+                "concepts",
+                "Documents of one concept, and of five",
+                prompts,
                 columns="task.seen",
                 predictors=(NETWORK,),
             ),
