@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from configs.claiming import claims_of
 from icl_sim.studies.claims import Claim, Largest, Measure, Range, Smallest, Value, above, below, near
 
 PAPER = "Chan et al. 2025"
@@ -136,15 +137,7 @@ def claim(
     source: str = PAPER,
     min_steps: int = 50_000,
 ) -> Claim:
-    return Claim(
-        id=id,
-        statement=statement,
-        source=source,
-        measure=measure,
-        condition=condition,
-        published=published,
-        min_steps=min_steps,
-    )
+    return claims_of(source, min_steps)(id, statement, measure, condition, published)
 
 
 def number(id: str, published: float, metric: str, *, at: Mapping, source: str = PLOTS, task: str = "", **of) -> Claim:
