@@ -1,0 +1,1 @@
+"""Pretrained language models: what demonstrations in the prompt do, against what finetuning on them does."""
