@@ -24,7 +24,7 @@ _HOME = {
     "write_report": "studies.report",
     "zip_": "studies.sweep",
 }
-_PARTS = ("engine", "metrics", "predictors", "studies", "tasks", "theory", "types")
+_PARTS = ("engine", "lm", "metrics", "predictors", "studies", "tasks", "theory", "types")
 
 __all__ = sorted([*_HOME, *_PARTS])
 

@@ -1,0 +1,218 @@
+"""One decoder for all families: embed, go through the layers by a scan, norm, and unembed what is asked for.
+
+Parameters are a plain nested dict:
+
+    embedding: token [V, E]; position [*, D] where learned; project/kernel [E, D] where E is not D
+    layers:    attention_norm, query, key, value, output, mlp_norm, gate, up, down, ...; all leaves [layers, ...]
+    final:     norm; project/kernel [D, E]
+    head:      token [V, E] where not tied; bias [V]
+
+Kernels are `[layers, inputs, outputs]`. Queries, keys and values have kernels of their own in every family, so that
+"keys and values only" is a choice of names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from icl_sim import names
+from icl_sim.lm.architecture import Architecture
+from icl_sim.lm.layers import RECORDS, Momentum, Past, Place, angles, parts, per_layer
+from icl_sim.types import Array, Key, Params, setting
+
+
+@setting
+class Cache:
+    """What later tokens need of earlier ones, from `forward`.
+
+    A cache of one sequence (B = 1) serves a batch of any size without being copied.
+
+    Attributes:
+      key_LBSGK, value_LBSGK: per layer; keys are rotated already.
+      position_BS: where the token of each slot stands; -1 for a slot that holds none.
+    """
+
+    key_LBSGK: Array
+    value_LBSGK: Array
+    position_BS: Array
+
+
+@setting
+class Decoded:
+    """What `forward` returns.
+
+    Attributes:
+      hidden_BTD: after the final norm; `unembed` makes logits of it, or of the tokens of it that matter.
+      cache: of all tokens so far, those of the cache passed in first.
+      record: what was asked for of `RECORDS`, a layer axis first.
+    """
+
+    hidden_BTD: Array
+    cache: Cache
+    record: Mapping[str, Array]
+
+
+def forward(
+    architecture: Architecture,
+    params: Params,
+    ids_BT: Array,
+    *,
+    cache: Cache | None = None,
+    lengths_B: Array | None = None,
+    record: bool | Iterable[str] = (),
+    recorded_BP: Array | None = None,
+    momentum: Momentum | None = None,
+) -> Decoded:
+    """Runs tokens through the decoder, causally. Pure; jit it with `architecture` and `record` static.
+
+    Args:
+      ids_BT: tokens, padded on the right with any id.
+      cache: what comes before them, of one sequence for all or of one for each.
+      lengths_B: how many tokens of each row are real; None for all. Numbers at padded tokens mean nothing.
+      record: names of intermediates to return, or True for all:
+        "attention" `[layers, B, P, D]`, what attention adds, after the output projection, before any norm of it and
+        before the residual add; "logits" `[layers, B, H, P, S]`, products of queries and keys, scaled and rotated,
+        before mask and softmax, slots of the cache first; "query" `[layers, B, P, H K]`, scaled, before rotation,
+        heads concatenated; "key" and "value" `[layers, B, P, G K]`, before rotation; "block" `[layers, B, P, D]`, the
+        stream after the block.
+      recorded_BP: the tokens whose intermediates are returned, indices into T; None for all, P = T.
+      momentum: what attention adds to its mix (Dai et al. 2023, section 5).
+
+    Raises:
+      ValueError: for a name that `record` cannot have.
+    """
+    record = records(record)
+    x_BTD, place = begin(
+        architecture,
+        params,
+        ids_BT,
+        cache=cache,
+        lengths_B=lengths_B,
+        recorded_BP=recorded_BP,
+        momentum=momentum,
+    )
+
+    def step(x_BTD: Array, each: tuple[Params, Any, Past | None]):
+        layer_params, layer, past = each
+        x_BTD, own, seen = parts(architecture).layer.apply(layer_params, x_BTD, place, past, layer, record)
+        return x_BTD, (own, seen)
+
+    past = None if cache is None else Past(cache.key_LBSGK, cache.value_LBSGK)
+    x_BTD, (own, seen) = jax.lax.scan(step, x_BTD, (params["layers"], per_layer(architecture), past))
+    return Decoded(hidden_BTD=finish(architecture, params, x_BTD), cache=_joined(cache, own, place), record=seen)
+
+
+def begin(
+    architecture: Architecture,
+    params: Params,
+    ids_BT: Array,
+    *,
+    cache: Cache | None = None,
+    lengths_B: Array | None = None,
+    recorded_BP: Array | None = None,
+    momentum: Momentum | None = None,
+) -> tuple[Array, Place]:
+    """The stream before the first layer, `[B, T, D]`, and what all layers need to know beside it; as in `forward`."""
+    number_T = jnp.arange(ids_BT.shape[1], dtype=jnp.int32)
+    if cache is None:
+        position_BT = number_T[None]
+    else:
+        position_BT = jnp.max(cache.position_BS, axis=1, initial=-1, keepdims=True) + 1 + number_T[None]
+    slot_BS = position_BT
+    if lengths_B is not None:
+        slot_BS = jnp.where(number_T[None] < lengths_B[:, None], position_BT, -1)
+    if cache is not None:
+        rows = max(cache.position_BS.shape[0], slot_BS.shape[0])
+        both = (jnp.broadcast_to(x, (rows, x.shape[1])) for x in (cache.position_BS, slot_BS))
+        slot_BS = jnp.concatenate(list(both), axis=1)
+    sine_XBTJ, cosine_XBTJ = angles(architecture, position_BT) if architecture.positions == "rope" else (None, None)
+    place = Place(position_BT, slot_BS, sine_XBTJ, cosine_XBTJ, recorded_BP, momentum)
+    return parts(architecture).embedding.apply(params["embedding"], ids_BT, position_BT), place
+
+
+def layer_of(architecture: Architecture, params: Params, number: int | Array) -> tuple[Params, Mapping[str, Array]]:
+    """The parameters of one layer, and what else is its own: what `block` takes. The number may be traced."""
+    take = lambda leaf: jnp.asarray(leaf)[number]  # noqa: E731
+    return jax.tree.map(take, params["layers"]), jax.tree.map(take, per_layer(architecture))
+
+
+def block(
+    architecture: Architecture,
+    layer: tuple[Params, Mapping[str, Array]],
+    x_BTD: Array,
+    place: Place,
+    *,
+    cache: Past | None = None,
+    record: bool | Iterable[str] = (),
+) -> tuple[Array, Mapping[str, Array]]:
+    """One layer on the stream: what it makes of it, and its record without the layer axis.
+
+    With `begin` before and `finish` after, going through all layers is `forward`.
+    """
+    layer_params, own = layer
+    x_BTD, _, seen = parts(architecture).layer.apply(layer_params, x_BTD, place, cache, own, records(record))
+    return x_BTD, seen
+
+
+def finish(architecture: Architecture, params: Params, x_BTD: Array) -> Array:
+    """The final norm (and OPT-350M's projection), of a stream of any leading axes."""
+    return parts(architecture).final.apply(params["final"], x_BTD)
+
+
+def unembed(architecture: Architecture, params: Params, hidden: Array) -> Array:
+    """Logits over the vocabulary, float32 `[..., V]`, of what `finish` or `forward` made, `[..., E]`."""
+    return parts(architecture).head.apply(params.get("head", {}), hidden, params["embedding"]["token"])
+
+
+def init(architecture: Architecture, key: Key) -> Params:
+    """Random parameters: normal of `initial_std`, norms the identity, biases 0, as published code starts."""
+    architecture.check()
+    made = parts(architecture)
+    embedding, layers, final, head = jax.random.split(key, 4)
+    params = {
+        "embedding": made.embedding.init(embedding),
+        "layers": jax.vmap(made.layer.init)(jax.random.split(layers, architecture.depth)),
+        "final": made.final.init(final),
+        "head": made.head.init(head),
+    }
+    return {name: part for name, part in params.items() if part}
+
+
+def shapes(architecture: Architecture) -> Params:
+    """The parameters as shapes (`jax.ShapeDtypeStruct`), without making any."""
+    return jax.eval_shape(lambda: init(architecture, jax.random.key(0)))
+
+
+def records(record: bool | Iterable[str]) -> tuple[str, ...]:
+    """Names of records, checked."""
+    if isinstance(record, bool):
+        return RECORDS if record else ()
+    record = tuple(record)
+    for name in record:
+        names.require("A record", name, RECORDS)
+    return record
+
+
+def _joined(cache: Cache | None, own: Past, place: Place) -> Cache:
+    """The slots of the cache, then those of the pass."""
+    if cache is None:
+        rows = own.key_BSGK.shape[1]
+        return Cache(
+            key_LBSGK=own.key_BSGK,
+            value_LBSGK=own.value_BSGK,
+            position_BS=jnp.broadcast_to(place.slot_BS, (rows, place.slot_BS.shape[1])),
+        )
+
+    def join(old: Array, new: Array) -> Array:
+        return jnp.concatenate([jnp.broadcast_to(old, (*new.shape[:2], *old.shape[2:])), new], axis=2)
+
+    rows = own.key_BSGK.shape[1]
+    return Cache(
+        key_LBSGK=join(cache.key_LBSGK, own.key_BSGK),
+        value_LBSGK=join(cache.value_LBSGK, own.value_BSGK),
+        position_BS=jnp.broadcast_to(place.slot_BS, (rows, place.slot_BS.shape[1])),
+    )
