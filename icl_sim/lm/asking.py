@@ -1,0 +1,250 @@
+"""Asking a language model many queries after one shared context, and recording what its layers do.
+
+Axes beside those of `icl_sim.lm.similarity`: B queries at once, C candidates, J tokens of a candidate, S slots.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from icl_sim.lm import decoder, scores
+from icl_sim.lm.architecture import Architecture
+from icl_sim.lm.decoder import Cache
+from icl_sim.lm.prompts import Prompts, Tokens
+from icl_sim.names import require
+from icl_sim.types import Array, Params
+
+PLACES = ("prompt_end", "first_candidate")
+_RECORDS = ("attention", "logits", "query")
+_STEP, _CONTEXT_STEP = 32, 128  # lengths are rounded up to multiples, so that few programs are compiled
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What the layers do at one token of every query, as `icl_sim.lm.similarity` wants it.
+
+    Attributes:
+      attention_NAD: the output of attention, after its projection and before it is added.
+      logits_NAHT: products of q and k over the query's own tokens, before mask and softmax; zeros past its end.
+      mask_NT: which tokens each query has.
+      context_NAK: the same over the tokens of the demonstrations, summed over heads; K = 0 without any.
+      query_NAD: q, scaled and before rotation, of all heads in a row.
+    """
+
+    attention_NAD: np.ndarray
+    logits_NAHT: np.ndarray
+    mask_NT: np.ndarray
+    context_NAK: np.ndarray
+    query_NAD: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a model says of each query.
+
+    Attributes:
+      scores_NC: of the candidates (`icl_sim.lm.scores`).
+      record: None unless asked for.
+    """
+
+    scores_NC: np.ndarray
+    labels_N: np.ndarray
+    record: Record | None = None
+
+    @property
+    def right_N(self) -> np.ndarray:
+        return self.scores_NC.argmax(1) == self.labels_N
+
+    def measures(self) -> dict[str, float]:
+        """Accuracy, raw and batch-calibrated, AUC, and the share of the most frequent answer."""
+        chosen = np.bincount(self.scores_NC.argmax(1), minlength=self.scores_NC.shape[1])
+        return {
+            "accuracy": scores.accuracy(self.scores_NC, self.labels_N),
+            "calibrated_accuracy": scores.accuracy(scores.calibrated(self.scores_NC), self.labels_N),
+            "auc": scores.auc(self.scores_NC, self.labels_N),
+            "largest_share": float(chosen.max() / chosen.sum()),
+        }
+
+
+def ask(
+    architecture: Architecture,
+    params: Params,
+    prompts: Prompts,
+    *,
+    shots: bool,
+    normalisation: str = "mean",
+    place: str = "prompt_end",
+    record: bool = False,
+    batch_size: int = 16,
+) -> Answers:
+    """Scores the candidates of every query.
+
+    Demonstrations are encoded once, and all queries and candidates look at the same keys and values. Where every
+    candidate is one token, a query is one pass; otherwise it is one for each candidate.
+
+    Args:
+      shots: whether the demonstrations stand before each query (ICL), or nothing does (ZSL, FT).
+      place: the token to record. "prompt_end" is the last of the prompt; "first_candidate", as in the code of Dai et
+        al. 2023, the last of the first candidate, appended to each prompt in all settings.
+      record: whether to record.
+    """
+    require("place", place, PLACES)
+    before = prompts.context if shots else prompts.start
+    cache = encoded(architecture, params, before)
+    shown_K = prompts.shown if shots else np.zeros(0, np.int64)
+    extra = prompts.candidates[0] if record and place == "first_candidate" else ()
+    size = max(map(len, prompts.candidates))
+    lengths_C = np.asarray([len(one) for one in prompts.candidates])
+    first_C = jnp.asarray([one[0] for one in prompts.candidates])
+    count = len(prompts.queries)
+    logits_NC = np.zeros((count, len(lengths_C)))
+    log_probs_NCJ = np.zeros((count, len(lengths_C), size))
+    kept: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+    for rows, ids_BT, lengths_B in _batches([one + extra for one in prompts.queries], batch_size):
+        ends_B = np.asarray([len(prompts.queries[row]) for row in rows]) - 1
+        told = _pass(architecture, params, cache, ids_BT, lengths_B, _padded(ends_B, batch_size), first_C, record)
+        logits_BC, log_probs_BC, seen = jax.tree.map(lambda leaf: np.asarray(leaf), told)
+        logits_NC[rows], log_probs_NCJ[rows, :, 0] = logits_BC[: len(rows)], log_probs_BC[: len(rows)]
+        if record:
+            kept.append((rows, _cut(seen, len(rows), len(before), cache, shown_K)))
+    if size > 1:
+        for number, candidate in enumerate(prompts.candidates):
+            log_probs_NCJ[:, number, : len(candidate)] = _continued(
+                architecture, params, cache, prompts.queries, candidate, batch_size
+            )
+    found = scores.candidate_scores(log_probs_NCJ, lengths_C, logits_NC, normalisation)
+    lengths_N = [len(one) + len(extra) for one in prompts.queries]
+    return Answers(found, np.asarray(prompts.labels), _joined(kept, lengths_N) if record else None)
+
+
+def encoded(architecture: Architecture, params: Params, tokens: Tokens) -> Cache | None:
+    """Keys and values of what stands before all queries, of one sequence; None if nothing does."""
+    if not tokens:
+        return None
+    ids_BT = np.zeros((1, _rounded(len(tokens), _CONTEXT_STEP)), np.int32)
+    ids_BT[0, : len(tokens)] = tokens
+    return _encoded(architecture, params, ids_BT, np.asarray([len(tokens)], np.int32))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encoded(architecture: Architecture, params: Params, ids_BT: Array, lengths_B: Array) -> Cache:
+    return decoder.forward(architecture, params, ids_BT, lengths_B=lengths_B).cache
+
+
+@functools.partial(jax.jit, static_argnums=(0, 7))
+def _pass(
+    architecture: Architecture,
+    params: Params,
+    cache: Cache | None,
+    ids_BT: Array,
+    lengths_B: Array,
+    ends_B: Array,
+    first_C: Array,
+    record: bool,
+) -> tuple[Array, Array, Any]:
+    """Logits and log-probabilities of tokens after the token at `ends_B`, `[B, C]`; records at the last token."""
+    out = decoder.forward(
+        architecture,
+        params,
+        ids_BT,
+        cache=cache,
+        lengths_B=lengths_B,
+        record=_RECORDS if record else (),
+        recorded_BP=(lengths_B - 1)[:, None],
+    )
+    last_BD = jnp.take_along_axis(out.hidden_BTD, ends_B[:, None, None], axis=1)[:, 0]
+    logits_BV = decoder.unembed(architecture, params, last_BD)
+    logits_BC = logits_BV[:, first_C]
+    return logits_BC, logits_BC - jax.nn.logsumexp(logits_BV, axis=-1, keepdims=True), out.record
+
+
+def _continued(
+    architecture: Architecture,
+    params: Params,
+    cache: Cache | None,
+    queries: Sequence[Tokens],
+    candidate: Tokens,
+    batch_size: int,
+) -> np.ndarray:
+    """log p of every token of a candidate after each query, `[N, J]`."""
+    found_NJ = np.zeros((len(queries), len(candidate)))
+    for rows, ids_BT, lengths_B in _batches([one + candidate[:-1] for one in queries], batch_size):
+        told_BJ = _after(architecture, params, cache, ids_BT, lengths_B, np.asarray(candidate, np.int32))
+        found_NJ[rows] = np.asarray(told_BJ)[: len(rows)]
+    return found_NJ
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _after(
+    architecture: Architecture, params: Params, cache: Cache | None, ids_BT: Array, lengths_B: Array, candidate_J: Array
+) -> Array:
+    """log p of a candidate's tokens, all but the last of which end each sequence, `[B, J]`."""
+    out = decoder.forward(architecture, params, ids_BT, cache=cache, lengths_B=lengths_B)
+    at_BJ = lengths_B[:, None] - len(candidate_J) + jnp.arange(len(candidate_J))[None]
+    hidden_BJD = jnp.take_along_axis(out.hidden_BTD, at_BJ[..., None], axis=1)
+    log_probs_BJV = jax.nn.log_softmax(decoder.unembed(architecture, params, hidden_BJD))
+    return jnp.take_along_axis(log_probs_BJV, candidate_J[None, :, None], axis=2)[..., 0]
+
+
+def _batches(sequences: Sequence[Tokens], batch_size: int):
+    """Sequences of like length together: the numbers of each batch, its ids padded to full size, and its lengths."""
+    length_N = np.asarray([_rounded(len(one), _STEP) for one in sequences])
+    for length in np.unique(length_N):
+        alike = np.flatnonzero(length_N == length)
+        for begin in range(0, len(alike), batch_size):
+            rows = alike[begin : begin + batch_size]
+            ids_BT = np.zeros((batch_size, length), np.int32)
+            for place, row in enumerate(rows):
+                ids_BT[place, : len(sequences[row])] = sequences[row]
+            lengths_B = np.asarray([len(sequences[row]) for row in rows], np.int32)
+            yield rows, ids_BT, _padded(lengths_B, batch_size, 1)
+
+
+def _padded(values: np.ndarray, size: int, filling: int = 0) -> np.ndarray:
+    return np.pad(values, (0, size - len(values)), constant_values=filling).astype(np.int32)
+
+
+def _rounded(length: int, step: int) -> int:
+    return -(-length // step) * step
+
+
+def _cut(
+    seen: dict[str, np.ndarray], count: int, before: int, cache: Cache | None, shown_K: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The record of the real rows of a batch, queries first; logits split into the query's own and the context's."""
+    slots = 0 if cache is None else cache.position_BS.shape[1]
+    logits_ABHS = seen["logits"][:, :count, :, 0]
+    return {
+        "attention": np.swapaxes(seen["attention"][:, :count, 0], 0, 1),
+        "query": np.swapaxes(seen["query"][:, :count, 0], 0, 1),
+        "logits": np.swapaxes(logits_ABHS[..., slots:], 0, 1),
+        "context": np.swapaxes(logits_ABHS[..., :before][..., shown_K].sum(2), 0, 1),
+    }
+
+
+def _joined(kept: list[tuple[np.ndarray, dict[str, np.ndarray]]], lengths_N: Sequence[int]) -> Record:
+    """The batches in the order of the queries."""
+    order = np.argsort(np.concatenate([rows for rows, _ in kept]))
+    longest = max(lengths_N)
+    mask_NT = np.arange(longest) < np.asarray(lengths_N)[:, None]
+
+    def whole(name: str) -> np.ndarray:
+        return np.concatenate(
+            [_widened(parts[name], longest) if name == "logits" else parts[name] for _, parts in kept]
+        )[order]
+
+    logits_NAHT = np.where(mask_NT[:, None, None], whole("logits"), 0.0)
+    return Record(whole("attention"), logits_NAHT, mask_NT, whole("context"), whole("query"))
+
+
+def _widened(logits: np.ndarray, size: int) -> np.ndarray:
+    """Cut or padded with zeros to so many tokens."""
+    missing = max(size - logits.shape[-1], 0)
+    return np.pad(logits[..., :size], [(0, 0)] * (logits.ndim - 1) + [(0, missing)])
