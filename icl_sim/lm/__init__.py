@@ -11,9 +11,13 @@ from typing import Any
 _HOME = {
     "Architecture": "architecture",
     "Cache": "decoder",
+    "LanguageModel": "model",
     "Momentum": "layers",
     "Rope": "architecture",
+    "architecture_of": "families",
     "decoder": "",
+    "load": "model",
+    "save": "model",
 }
 
 __all__ = sorted(_HOME)

