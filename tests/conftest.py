@@ -19,6 +19,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 with pytest.MonkeyPatch.context() as patch:  # not what tests start: commands are compiled as their users have them
     patch.setenv("XLA_FLAGS", f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}")
+    # With a thread per device, devices that wait for one another or for a task of the same pool wait for ever.
+    patch.setenv("NPROC", "8")
     jax.devices()
 
 # Traces are many objects that live on: to go through all of them again and again takes a fifteenth of the time.

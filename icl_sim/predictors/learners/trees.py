@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.buffer_callback import buffer_callback
 
 from icl_sim.predictors.learners.prefixes import prefixes
 from icl_sim.predictors.learners.thinned import thinned
-from icl_sim.types import Batch, Leaf, Outputs, Params, Predictor, setting, static
+from icl_sim.types import Array, Batch, Leaf, Outputs, Params, Predictor, setting, static
 
 
 @setting
@@ -96,7 +97,6 @@ def _fitted(untrained: Callable[..., Any], batch: Batch, signs: bool, every: int
     trained_T, which_P = thinned(asked, every)
 
     def fit(x_BLX: Any, y_BL: Any, query_BPX: Any, *options: Any) -> np.ndarray:
-        x_BLX, y_BL, query_BPX = (np.asarray(array) for array in (x_BLX, y_BL, query_BPX))
         values_BP = np.zeros(query_BPX.shape[:2], y_BL.dtype)
         for number, count in enumerate(trained_T):
             (slots,) = np.nonzero(which_P == number)
@@ -111,5 +111,24 @@ def _fitted(untrained: Callable[..., Any], batch: Batch, signs: bool, every: int
     # Trees are steps: their derivative by the inputs is 0 wherever it exists.
     x_BLX, query_BPX = jax.lax.stop_gradient((x_BLX, query_BPX))
     shape = jax.ShapeDtypeStruct(query_BPX.shape[:2], asked.y_BL.dtype)
-    values_BP = jax.pure_callback(fit, shape, x_BLX, asked.y_BL, query_BPX, *options, vmap_method="sequential")
-    return Outputs(values=values_BP)
+    return Outputs(values=_on_host(fit, shape, x_BLX, asked.y_BL, query_BPX, *options))
+
+
+def _on_host(function: Callable[..., np.ndarray], shape: jax.ShapeDtypeStruct, *args: Any) -> Array:
+    """What a function of arrays gives on the host, one call at a time under `vmap`.
+
+    On CPUs not by `pure_callback`: it hands its arguments to a device, which for more than some thousand numbers waits
+    for a thread of the pool that runs the callbacks, and when every device calls, for ever (jax 0.10.2, 2 devices).
+    """
+
+    def call(*args: Any) -> np.ndarray:
+        return function(*map(np.asarray, args))
+
+    def in_place(context: Any, out: Any, *args: Any) -> None:
+        del context
+        np.asarray(out)[...] = call(*args)
+
+    if jax.default_backend() != "cpu":
+        return jax.pure_callback(call, shape, *args, vmap_method="sequential")
+
+    return buffer_callback(in_place, shape, vmap_method="sequential")(*args)
