@@ -13,6 +13,7 @@ Kernels are `[layers, inputs, outputs]`. Queries, keys and values have kernels o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -184,6 +185,11 @@ def init(architecture: Architecture, key: Key) -> Params:
 
 def shapes(architecture: Architecture) -> Params:
     """The parameters as shapes (`jax.ShapeDtypeStruct`), without making any."""
+    return jax.tree.map(lambda leaf: leaf, _shapes(architecture))  # a copy: dicts can be changed
+
+
+@functools.lru_cache(maxsize=32)
+def _shapes(architecture: Architecture) -> Params:
     return jax.eval_shape(lambda: init(architecture, jax.random.key(0)))
 
 
