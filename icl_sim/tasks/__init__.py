@@ -1,6 +1,7 @@
 """Tasks, and what their inputs look like, by the names that configs use."""
 
 from icl_sim.tasks.class_mixture import ClassMixture
+from icl_sim.tasks.corpus import Corpus
 from icl_sim.tasks.ginc import Ginc
 from icl_sim.tasks.glyphs import Glyphs
 from icl_sim.tasks.omniglot import Omniglot
@@ -20,6 +21,7 @@ TASKS = {
     "repeats": Repeats,
     "switched": Switched,
     "ginc": Ginc,
+    "corpus": Corpus,
 }
 INPUTS = {"prototypes": Prototypes, "symbols": Symbols, "glyphs": Glyphs, "omniglot": Omniglot}
 
@@ -31,6 +33,7 @@ __all__ = [
     "BurstySequences",
     "ClassMixture",
     "Clusters",
+    "Corpus",
     "Features",
     "Ginc",
     "Glyphs",

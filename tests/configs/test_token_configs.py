@@ -1,4 +1,4 @@
-"""The studies of repeated tokens and of GINC plan, run in a rehearsal, and speak of what they measure."""
+"""The studies of repeated tokens, of GINC and of momentum plan, run in a rehearsal, and speak of what they measure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from icl_sim.studies.plan import plan
 from icl_sim.studies.rehearsal import rehearse
 from tests.configs.test_regression_configs import values_of
 
-NAMES = ("repeats", "ginc")
+NAMES = ("sequences.repeats", "sequences.ginc", "lm.momentum")
 
 
-@pytest.mark.parametrize(("name", "words"), [(name, words) for name in NAMES for words in ("", "quick")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [(name, words) for name in NAMES for words in ("", "quick")]
+    + [("lm.momentum", "classes"), ("lm.momentum", "classes,quick")],
+)
 def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
-    plain = importlib.import_module(f"configs.sequences.{name}").get_config(words)
+    plain = importlib.import_module(f"configs.{name}").get_config(words)
     study = codec.study_of(plain)
     planned = plan(study)
     if words:
