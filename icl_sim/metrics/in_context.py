@@ -45,10 +45,18 @@ def context_probability(outputs: Outputs, batch: Batch) -> Array:
 
 
 def class_error(outputs: Outputs, batch: Batch) -> Array:
-    """0-1 error where any of a class's several labels is right (Chan et al. 2022, label multiplicity)."""
+    """0-1 error where any of a class's several labels is right (Chan et al. 2022, label multiplicity).
+
+    Labels from `several_labels` on, where the batch says so, are of a class each.
+    """
     per_class = batch.latents["labels_per_class"]
+    several = batch.latents.get("several_labels", jnp.asarray(batch.num_classes))
+
+    def class_of(label_B: Array) -> Array:
+        return jnp.where(label_B < several, label_B // per_class, label_B)
+
     answer_B = jnp.argmax(outputs.values, axis=-1)
-    return (answer_B // per_class != batch.targets[:, -1] // per_class).astype(jnp.float32)
+    return (class_of(answer_B) != class_of(batch.targets[:, -1])).astype(jnp.float32)
 
 
 def support(outputs: Outputs, batch: Batch) -> Array:

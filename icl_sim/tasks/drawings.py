@@ -62,6 +62,11 @@ class Drawings:
         """Whether there are classes beyond those asked for."""
         return False
 
+    @property
+    def new(self) -> int:
+        """How many such classes a batch shares."""
+        return 0
+
     def characters_of(self, num_classes: int) -> int:
         """How many characters so many classes are made of."""
         return -(-num_classes // self.orientations)

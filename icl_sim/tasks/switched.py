@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from icl_sim.keys import require_seed
+from icl_sim.tasks.alike import require_alike, seeded
 from icl_sim.tasks.sequences.bursty import BurstySequences
 from icl_sim.types import Array, Batch, Key, Leaf, Task, setting
 
@@ -42,7 +41,7 @@ class Switched(Task):
 
     def prepare(self, shared: Any = None) -> Switched:
         return self.replace(
-            first=_seeded(self.first, self.seed).prepare(shared), then=_seeded(self.then, self.seed).prepare(shared)
+            first=seeded(self.first, self.seed).prepare(shared), then=seeded(self.then, self.seed).prepare(shared)
         )
 
     def at(self, step: Array) -> Switched:
@@ -59,8 +58,8 @@ class Switched(Task):
         )
 
     def evaluation_sets(self) -> Mapping[str, Task]:
-        seeded = {name: _seeded(task, self.seed) for name, task in self.then.evaluation_sets().items()}
-        return {**seeded, "first": _seeded(self.first, self.seed)}
+        sets = {name: seeded(task, self.seed) for name, task in self.then.evaluation_sets().items()}
+        return {**sets, "first": seeded(self.first, self.seed)}
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -98,39 +97,4 @@ class Switched(Task):
             task.check()
         if not 0 <= self.after < math.inf or self.after != int(self.after):
             raise ValueError(f"task.after is {self.after}; it must be a whole number of updates, at least 0.")
-        told = [_told(task) for task in (self.first, self.then)]
-        for name in dict.fromkeys((*told[0], *told[1])):
-            one, other = (side.get(name, "missing") for side in told)
-            if one != other:
-                raise ValueError(
-                    f"task.first and task.then make batches of different structure: {name} is {one} in one and "
-                    f"{other} in the other; only their laws may differ."
-                )
-        if not _same(self.first.load(), self.then.load()):
-            raise ValueError("task.first and task.then show different images; they must have one and the same.")
-
-
-def _seeded(task: Task, seed: Leaf | None) -> Task:
-    known = [field.name for field in dataclasses.fields(cast(Any, task))]
-    return task.replace(seed=seed) if "seed" in known and cast(Any, task).seed is None else task
-
-
-def _told(task: Task) -> dict[str, str]:
-    """What makes up the structure of a task's batches and counters, by name."""
-
-    def shown() -> tuple[Batch, dict[str, Array]]:
-        batch = task.sample(jax.random.key(0), 2)
-        return batch, dict(task.count(batch))
-
-    batch, counts = jax.eval_shape(shown)
-    arrays = jax.tree_util.tree_leaves_with_path({"": batch, "counter": counts})
-    shapes = {
-        jax.tree_util.keystr(path, simple=True, separator=" ").strip(): f"{list(leaf.shape)} {leaf.dtype}"
-        for path, leaf in arrays
-    }
-    return {**{name: str(getattr(batch, name)) for name in ("num_classes", "scale", "pool_law")}, **shapes}
-
-
-def _same(one: Any, other: Any) -> bool:
-    ours, theirs = jax.tree.leaves(one), jax.tree.leaves(other)
-    return len(ours) == len(theirs) and all(a is b or np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        require_alike({"task.first": self.first, "task.then": self.then})

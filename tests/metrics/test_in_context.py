@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -42,3 +44,10 @@ def test_by_hand(name, expected):
 def test_an_answer_from_the_context_is_told():
     answers = jnp.log(jnp.eye(5)[jnp.array([2, 2, 4])] + 1e-3)
     np.testing.assert_array_equal(metrics.from_context(Outputs(values=answers), BATCH), [1, 0, 1])
+
+
+def test_labels_after_those_of_several_are_of_a_class_each():
+    latents = {"labels_per_class": jnp.array(2), "several_labels": jnp.array(2)}
+    batch = dataclasses.replace(BATCH, latents=latents)  # classes {0, 1}, 2, 3, 4; the right ones are 1, 3, 2
+    answers = jnp.log(jnp.eye(5)[jnp.array([0, 2, 2])] + 1e-3)
+    np.testing.assert_array_equal(metrics.class_error(Outputs(values=answers), batch), [0, 1, 0])

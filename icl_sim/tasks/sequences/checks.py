@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from icl_sim import names
 from icl_sim.keys import require_seed
 from icl_sim.tasks.sequences import composition, exemplars, labels
+from icl_sim.tasks.sequences.separated import Separated
 
 if TYPE_CHECKING:
     from icl_sim.tasks.sequences.bursty import BurstySequences
@@ -26,6 +27,11 @@ def check(task: BurstySequences) -> None:
         ("otherwise", composition.FILLERS),
         ("labels", labels.MODES),
         ("exemplars", exemplars.POLICIES),
+        ("within_parts", composition.FREQUENCIES),
+        ("otherwise_of", composition.PARTS),
+        ("order", composition.ORDERS),
+        ("several", labels.SEVERAL),
+        ("unsupported", (composition.OTHER, composition.UNIQUE)),
     ):
         names.require(f"task.{name}", getattr(task, name), allowed)
     for name, least in (
@@ -58,13 +64,15 @@ def check(task: BurstySequences) -> None:
             raise ValueError(
                 f"task.{name} is {value}; a study must leave it at 0, since its evaluation sets are what varies it."
             )
-    turns = getattr(task.inputs, "orientations", 1)
+    turns = getattr(task.inputs, "together", 0) or getattr(task.inputs, "orientations", 1)
     if task.num_holdout and task.num_classes % turns:
+        what = "of.exemplars, in all their orientations," if isinstance(task.inputs, Separated) else "orientations"
         raise ValueError(
-            f"task.num_classes is {task.num_classes}, and task.inputs.orientations is {turns}; the number must be a "
+            f"task.num_classes is {task.num_classes}, and task.inputs.{what} is {turns}; the number must be a "
             f"multiple of {turns}, or training and held-out classes would share a character."
         )
     _check_bursts(task)
+    _check_parts(task)
     _check_labels(task)
     task.inputs.check(task.all_classes)
 
@@ -117,6 +125,56 @@ def _check_bursts(task: BurstySequences) -> None:
         )
 
 
+def _check_parts(task: BurstySequences) -> None:
+    """Of sequences of common or of rare classes alone."""
+    W, filled = len(task.bursts), task.context_length - sum(task.bursts)
+    sizes = {"common": task.num_common, "rare": task.num_classes - task.num_common}
+    shares = {"common": task.p_common or 0.0, "rare": task.p_rare or 0.0}
+    for part, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"task.p_{part} is {share}; a probability must be between 0 and 1.")
+    if sum(shares.values()) > 1:
+        raise ValueError(
+            f"task.p_common is {task.p_common} and task.p_rare {task.p_rare}; shares of the sequences with bursts must "
+            "be at most 1 together."
+        )
+    if task.mixes_parts and not task.num_common:
+        raise ValueError(
+            "task.p_common, task.p_rare and task.otherwise_of part common from rare classes, and task.num_common is 0; "
+            "it must be at least 1."
+        )
+    for part, other in (("common", "rare"), ("rare", "common")):
+        if not shares[part]:
+            continue
+        if task.ways == composition.LABELS and any(size % task.names_of_classes for size in sizes.values()):
+            raise ValueError(
+                f"task.p_{part} is {shares[part]} and task.ways 'distinct_labels'; every label must have as many "
+                f"common classes, of which there are {sizes['common']}, and as many rare ones, of {sizes['rare']}."
+            )
+        if task.ways == composition.DISTINCT and W > sizes[part]:
+            raise ValueError(
+                f"task.p_{part} is {shares[part]}, of bursts of {W} {part} classes; there are {sizes[part]}."
+            )
+        if task.filler == composition.UNIQUE and filled > sizes[other]:
+            raise ValueError(
+                f"task.p_{part} is {shares[part]} and task.filler 'unique', of {filled:g} {other} classes; there are "
+                f"{sizes[other]}."
+            )
+    most = sizes.get(task.otherwise_of, task.num_classes)
+    least = {composition.ANY: 1, composition.OTHER: 2, composition.UNIQUE: task.context_length + 1}[task.otherwise]
+    if most < least:
+        raise ValueError(
+            f"task.otherwise_of is {task.otherwise_of!r} and task.otherwise {task.otherwise!r}, which takes {least} "
+            f"classes; there are {most}."
+        )
+    even = len(set(task.bursts)) == 1
+    if task.order == composition.GROUPED and (filled or not even):
+        raise ValueError(
+            f"task.order is 'grouped', in blocks of one slot of every burst; bursts {task.bursts} must be of one size "
+            f"and fill the {task.context_length} slots of the context."
+        )
+
+
 def _check_labels(task: BurstySequences) -> None:
     W, K, L = len(task.bursts), task.num_classes, task.context_length
     count = task.relabels or W
@@ -130,6 +188,17 @@ def _check_labels(task: BurstySequences) -> None:
         raise ValueError(
             f"task.multiplicity is {task.multiplicity} and task.num_labels {task.num_labels}; classes have several "
             "labels, or labels several classes, not both."
+        )
+    if task.several == labels.RARE and not (task.multiplicity > 1 and task.num_common):
+        raise ValueError(
+            f"task.several is 'rare', where rare classes have several labels and common ones one; task.multiplicity is "
+            f"{task.multiplicity}, and must be at least 2, and task.num_common is {task.num_common}, at least 1."
+        )
+    new = task.inputs.new
+    if new > 0 and new % task.names_of_classes:
+        raise ValueError(
+            f"task.inputs.new is {new}; it must be a multiple of {task.names_of_classes}, the number of labels, so "
+            "that every label has as many new classes."
         )
     distinct = task.ways == composition.LABELS or task.p_novel or (task.inputs.has_new and not task.num_holdout)
     if distinct and W > task.names_of_classes:

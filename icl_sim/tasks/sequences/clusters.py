@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, cast
 
@@ -13,6 +14,8 @@ from icl_sim.tasks.sequences.composition import first_slots
 from icl_sim.types import Array, Key, Leaf, setting, static
 
 MOST_STORED = 2**24  # numbers of fixed items, 64 MiB for each member of an ensemble
+MOST_NEW = 2**16
+_OF_BATCH = 2**31  # of the keys folded from a row's, that of what the batch shares
 MOST_ITEMS = 2**31 - 1  # each has a number, of 32 bits
 
 
@@ -24,6 +27,7 @@ class Clusters:
       noise: epsilon, the scatter of a class by its distance from others.
       dim: number of coordinates.
       exemplars: how many items each class has, always the same; 0: every occurrence is new.
+      new: how many classes are new in every batch, which its sequences share; 0: every sequence has its own.
       table: mu `[C, dim]`, or the items `[C, exemplars, dim]` if these are no more than 2^24 numbers, bound by
         `prepare`. Beyond, an item is drawn whenever it is shown, from a key of its own.
       item_key: what these are drawn from, bound by `prepare`.
@@ -32,12 +36,13 @@ class Clusters:
     noise: Leaf = 0.1
     dim: int = static(63)
     exemplars: int = static(0)
+    new: int = static(0)
     table: Array | None = None
     item_key: Key | None = None
 
     @property
     def has_new(self) -> bool:
-        """Whether there are classes without end: numbers from C on are new in every sequence."""
+        """Whether there are classes without end: numbers from C on are new in every sequence, or batch."""
         return True
 
     def check(self, num_classes: int) -> None:
@@ -45,6 +50,8 @@ class Clusters:
             raise ValueError(f"task.inputs.dim is {self.dim}; the number of coordinates must be at least 1.")
         if self.exemplars < 0:
             raise ValueError(f"task.inputs.exemplars is {self.exemplars}; it must be at least 0, without end.")
+        if not 0 <= self.new <= MOST_NEW:
+            raise ValueError(f"task.inputs.new is {self.new}; it must be from 0, each sequence's own, to {MOST_NEW:,}.")
         if num_classes * self.exemplars > MOST_ITEMS:
             raise ValueError(
                 f"task.inputs.exemplars is {self.exemplars}, of {num_classes:,} classes; all items must be at most "
@@ -64,11 +71,11 @@ class Clusters:
         if self.exemplars and num_classes * self.exemplars * self.dim <= MOST_STORED:
             noise_CEX = jax.random.normal(key_item, (num_classes, self.exemplars, self.dim)) / math.sqrt(self.dim)
             table = self._scattered(table[:, None, :], noise_CEX)
-        return Clusters(noise=self.noise, dim=self.dim, exemplars=self.exemplars, table=table, item_key=key_item)
+        return dataclasses.replace(self, table=table, item_key=key_item)
 
     def render_exemplars(self, keys_B: Key, classes_BS: Array, exemplars_BS: Array) -> Array:
-        """Inputs `[B, S, dim]`; a row is a function of its key, classes and exemplars. Without fixed exemplars, slots
-        of one class and exemplar number show one item."""
+        """Inputs `[B, S, dim]`; a row is a function of its key, classes and exemplars, and of the first row's key where
+        the batch has new classes. Without fixed exemplars, slots of one class and exemplar number show one item."""
         if self.table is None:
             raise ValueError("The clusters have not been drawn yet; call prepare first.")
         table, known, (B, slots) = self.table, len(self.table), classes_BS.shape
@@ -80,6 +87,11 @@ class Clusters:
 
         def for_new(_: None) -> tuple[Array, Array]:
             """The scatter of every slot, and after it among a row's numbers the means of new classes."""
+            if self.new:
+                key = jax.random.fold_in(again_B()[0], _OF_BATCH)
+                mean_NX = jnp.reshape(drawn(key, self.new * self.dim), (self.new, self.dim))
+                mean_BSX = mean_NX[jnp.clip(classes_BS - known, 0, self.new - 1)]
+                return jax.vmap(lambda key: drawn(key, size))(again_B()), jnp.reshape(mean_BSX, (B, size))
             return tuple(jnp.split(jax.vmap(lambda key: drawn(key, 2 * size))(again_B()), 2, axis=1))  # type: ignore
 
         def for_old(_: None) -> tuple[Array, Array]:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from icl_sim.draws import number_below
+from icl_sim.draws import number_below, permutation
 from icl_sim.tasks.sequences.zipf import ClassLaw, distinct_numbers
 from icl_sim.types import Array
 
+# Which classes a sequence is made of; each is a number, so that all evaluation sets share a program.
+TRAIN, EVEN, RARE, COMMON, HOLDOUT = range(5)
+PARTS = {"train": TRAIN, "rare": RARE, "common": COMMON}
+# How frequent the classes of a part of training's are, and the order of a context.
+ALIKE, BY_ZIPF = "even", "zipf"
+FREQUENCIES = (ALIKE, BY_ZIPF)
+ANY_ORDER, GROUPED = "any", "grouped"
+ORDERS = (ANY_ORDER, GROUPED)
 # Laws of the classes of bursts, of the burst that is asked, and of slots in no burst.
 DISTINCT, INDEPENDENT, LABELS = "distinct", "independent", "distinct_labels"
 WAYS = (DISTINCT, INDEPENDENT, LABELS)
@@ -55,6 +63,18 @@ def fill(u_L: Array, law: ClassLaw, how: str, besides_N: Array) -> Array:
     if how == ANY:
         return law.draw(u_L)
     return law.draw(u_L, besides_N) if how == OTHER else law.draw_distinct(u_L, besides_N)
+
+
+def order(u_L: Array, within_L: Array, how: str) -> Array:
+    """In which order the slots of a context stand, `[L]`.
+
+    Any order ("any"); or block after block, each of one slot of every burst, in any order inside ("grouped", an option
+    of Chan et al. 2022).
+
+    Args:
+      within_L: the number of each slot in its burst.
+    """
+    return jnp.argsort(u_L + within_L) if how == GROUPED else permutation(u_L)
 
 
 def first_slots(classes_S: Array) -> Array:

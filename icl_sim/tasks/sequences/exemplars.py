@@ -10,24 +10,29 @@ from icl_sim.tasks.sequences.composition import first_slots
 from icl_sim.tasks.sequences.zipf import distinct_numbers
 from icl_sim.types import Array
 
-REPEATED, DIFFERENT, MATCHED = "any", "distinct", "matched"
-POLICIES = (REPEATED, DIFFERENT, MATCHED)
+REPEATED, DIFFERENT, BY_PART, MATCHED = "any", "distinct", "distinct_by_part", "matched"
+POLICIES = (REPEATED, DIFFERENT, BY_PART, MATCHED)
+_APART = 2**24  # above all classes
 
 
-def exemplars(u_SE: Array, classes_S: Array, count: int, how: str) -> Array:
+def exemplars(u_SE: Array, classes_S: Array, besides_S: Array, count: int, how: str) -> Array:
     """Numbers of exemplars 0..count-1, `[S]`; where every occurrence is new (count 0), those of equal numbers are one.
 
-    Any of the class's, with repetition ("any"); without, as far as there are enough ("distinct"); or one for all slots
-    of a class ("matched").
+    Any of the class's, with repetition ("any"); without, as far as there are enough ("distinct"); without among bursts
+    and the query, and among the slots beside the bursts, but not from these to those ("distinct_by_part", as the
+    released code of Chan et al. 2022 draws them); or one for all slots of a class ("matched").
 
     Args:
       u_SE: uniforms; E is `needed(count, how, S)`.
+      besides_S: which slots stand beside bursts.
     """
     slots = len(classes_S)
+    if how == BY_PART:
+        classes_S = classes_S + _APART * besides_S
     first_S = first_slots(classes_S)
     if not count:
         return first_S if how == MATCHED else jnp.arange(slots)
-    if how == DIFFERENT:
+    if how in (DIFFERENT, BY_PART):
         # Different exemplars of the class in a random order, of which each occurrence takes the next.
         order_SE = jax.vmap(lambda u_E: distinct_numbers(u_E, count))(u_SE[first_S])
         same_SS = (classes_S[:, None] == classes_S[None, :]) & jnp.tri(slots, k=-1, dtype=bool)
@@ -38,4 +43,4 @@ def exemplars(u_SE: Array, classes_S: Array, count: int, how: str) -> Array:
 
 def needed(count: int, how: str, slots: int) -> int:
     """How many uniforms each of so many slots needs."""
-    return min(count, slots) if how == DIFFERENT and count else 1
+    return min(count, slots) if how in (DIFFERENT, BY_PART) and count else 1

@@ -35,6 +35,11 @@ class Features:
     def has_new(self) -> bool:
         return False
 
+    @property
+    def new(self) -> int:
+        """How many such classes a batch shares."""
+        return 0
+
     def check(self, num_classes: int) -> None:
         if not 0 <= self.noise < math.inf:
             raise ValueError(f"task.inputs.noise is {self.noise}; it must be at least 0 and finite.")

@@ -15,6 +15,9 @@ from icl_sim.types import Array, Leaf
 # What labels of training are: of the class, drawn for the sequence, or of the class but for one that is shown.
 FIXED, BY_SEQUENCE, ONE_SHOWN = "fixed", "per_sequence", "shown"
 MODES = (FIXED, BY_SEQUENCE, ONE_SHOWN)
+# Which classes have several labels where some do.
+ALL, RARE = "all", "rare"
+SEVERAL = (ALL, RARE)
 # What an evaluation set does to the labels of a sequence; each is a number, so that all share a program.
 AS_TRAINED, PER_SEQUENCE, SWAPPED, FLIPPED, SHOWN = range(5)
 
@@ -41,13 +44,16 @@ def of_sequence(u_W: Array, num_labels: int, held_out_pairs: int, use_held_out: 
     return jnp.where(u_W[1] < 0.5, pair_2, pair_2[::-1])
 
 
-def fixed(classes_S: Array, num_labels: int, multiplicity: int, u_S: Array) -> Array:
+def fixed(classes_S: Array, num_labels: int, multiplicity: int, several: int, u_S: Array) -> Array:
     """The labels of training, `[S]`.
 
-    A class is called c mod num_labels; with multiplicity m it has the labels c m .. c m + m - 1, and goes by one of
-    them all through a sequence (Chan et al. 2022).
+    A class is called c mod num_labels. With multiplicity m each of the first `several` has the labels c m to c m + m-1
+    and goes by one of them all through a sequence; those after it have one each, from several m on (Chan et al. 2022).
     """
     label_S = classes_S % num_labels
     if multiplicity == 1:
         return label_S
-    return label_S * multiplicity + number_below(u_S[first_slots(classes_S)], multiplicity)
+    one_of_S = label_S * multiplicity + number_below(u_S[first_slots(classes_S)], multiplicity)
+    if several == num_labels:
+        return one_of_S
+    return jnp.where(label_S < several, one_of_S, label_S + several * (multiplicity - 1))

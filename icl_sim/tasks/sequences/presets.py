@@ -10,8 +10,9 @@ from icl_sim.tasks.omniglot import Omniglot
 from icl_sim.tasks.sequences.bursty import BurstySequences
 from icl_sim.tasks.sequences.clusters import Clusters
 from icl_sim.tasks.sequences.features import Features
+from icl_sim.tasks.sequences.separated import Separated
 
-Inputs = Clusters | Features | Glyphs | Omniglot
+Inputs = Clusters | Features | Glyphs | Omniglot | Separated
 
 
 def chan(
@@ -22,9 +23,13 @@ def chan(
     Inputs are Gaussian clusters of 20 items unless others are given; the paper has Omniglot, all 20 drawings, in which
     a sequence shows none twice. The last 10 classes of training are the common ones.
 
+    One drawing of each class is `Glyphs(drawings=(0,))` and the like (released: exemplars "single"), and every drawing
+    a class of its own is `Separated(of=...)`.
+
     Args:
       as_released: the two classes are drawn independently, so that they coincide at times: among 10 held-out classes in
-        a tenth of the sequences, which nobody can answer.
+        a tenth of the sequences, which nobody can answer. Slots beside the bursts may repeat a drawing of these. And
+        contexts without the query's class, in evaluation, are of any other classes, which can repeat.
     """
     return BurstySequences(
         num_classes=num_classes,
@@ -35,6 +40,34 @@ def chan(
         p_bursty=0.9,
         query="any",
         ways="independent" if as_released else "distinct",
+        exemplars="distinct_by_part" if as_released else "distinct",
+        unsupported="other" if as_released else "unique",
+        inputs=inputs or Clusters(dim=64, exemplars=20),
+    )
+
+
+def chan_mixed(
+    num_rare: int = 1603,
+    num_common: int = 10,
+    num_holdout: int = 10,
+    p_fewshot: float = 0.9,
+    shots: int = 4,
+    ways: int = 2,
+    inputs: Inputs | None = None,
+) -> BurstySequences:
+    """The "mixed" sequences of Chan et al. 2022: few-shot ones of rare classes, called 0 to ways - 1 in an order of the
+    sequence, and sequences of any common classes under labels of their own."""
+    return BurstySequences(
+        num_classes=num_rare + num_common,
+        num_holdout=num_holdout,
+        num_common=num_common,
+        context_length=shots * ways,
+        bursts=(shots,) * ways,
+        p_bursty=p_fewshot,
+        p_rare=1.0,
+        otherwise_of="common",
+        query="any",
+        labels="per_sequence",
         exemplars="distinct",
         inputs=inputs or Clusters(dim=64, exemplars=20),
     )
@@ -103,10 +136,19 @@ def reddy(
     context_length: int = 8,
     p_novel: float = 0.0,
     max_offset: int = 0,
+    *,
+    no_repeats: bool = True,
+    new_of_batch: int = 0,
 ) -> BurstySequences:
     """Reddy 2023: Gaussian clusters under 32 labels; L / B classes of different labels, B times each.
 
     In the paper a sequence stands anywhere in 65 positions, those of 32 pairs: for 8 pairs a `max_offset` of 48.
+
+    Args:
+      no_repeats: whether the classes of a context have different labels, all alike; otherwise they are drawn
+        independently by their frequencies, and coincide at times, as do their labels.
+      new_of_batch: how many classes are new in every batch, for its sequences of new classes to choose from: 128 in the
+        released code. With 0 every sequence has its own.
 
     Raises:
       ValueError: if `burst` does not divide `context_length`.
@@ -123,14 +165,15 @@ def reddy(
         p_bursty=1.0,
         p_novel=p_novel,
         query="slot",
-        ways="distinct_labels",
+        ways="distinct_labels" if no_repeats else "independent",
         max_offset=max_offset,
-        inputs=Clusters(dim=63, noise=0.1),
+        inputs=Clusters(dim=63, noise=0.1, new=new_of_batch),
     )
 
 
 PRESETS = {
     "chan": chan,
+    "chan_mixed": chan_mixed,
     "singh_transience": singh_transience,
     "singh_induction": singh_induction,
     "singh_coopetition": singh_coopetition,

@@ -14,17 +14,19 @@ from icl_sim.tasks.sequences.zipf import ClassLaw, distinct_numbers, zipf
 
 K, GRID = 7, 40_000
 U = (jnp.arange(GRID) + 0.5) / GRID
+LAWS = {"zipf": (0, K, False), "part": (1, 6, False), "even": (1, 6, True)}
 EXCLUDED = [(), (3,), (0, 1), (6, 5, 0), (2, 2, -1), (1, 2, 4, 5, 5)]
 
 
-def law(alpha: float, even: bool) -> ClassLaw:
-    return ClassLaw(cumulative=zipf(K, alpha), first=1, end=6, even=even)
+def law(alpha: float, kind: str = "zipf") -> ClassLaw:
+    first, end, even = LAWS[kind]
+    return ClassLaw(cumulative=zipf(K, alpha), first=first, end=end, even=even)
 
 
-def masses(alpha: float, even: bool) -> np.ndarray:
-    if even:
-        return np.array([0, 1, 1, 1, 1, 1, 0]) / 5
-    weights = (K - np.arange(K)) ** -float(alpha)
+def masses(alpha: float, kind: str = "zipf") -> np.ndarray:
+    first, end, even = LAWS[kind]
+    weights = np.where(even, 1.0, (K - np.arange(K)) ** -float(alpha))
+    weights[:first] = weights[end:] = 0
     return weights / weights.sum()
 
 
@@ -34,13 +36,13 @@ def frequencies():
     return lambda law, out: np.bincount(draw(law, U, jnp.array((*out, -1, -1, -1, -1, -1)[:5])), minlength=K) / GRID
 
 
-@pytest.mark.parametrize("even", [False, True])
+@pytest.mark.parametrize("kind", LAWS)
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 3.0])
 @pytest.mark.parametrize("out", EXCLUDED)
-def test_a_draw_has_the_law_without_what_is_excluded(frequencies, alpha, even, out):
-    expected = masses(alpha, even)
+def test_a_draw_has_the_law_without_what_is_excluded(frequencies, alpha, kind, out):
+    expected = masses(alpha, kind)
     expected[[c for c in out if c >= 0]] = 0
-    found = frequencies(law(alpha, even), out)
+    found = frequencies(law(alpha, kind), out)
     np.testing.assert_allclose(found, expected / expected.sum(), atol=3 / GRID, rtol=1e-5)
     assert not found[expected == 0].any()
 
@@ -48,9 +50,9 @@ def test_a_draw_has_the_law_without_what_is_excluded(frequencies, alpha, even, o
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 3.0])
 def test_the_mass_is_that_of_the_law_and_none_beyond_training(alpha):
     classes = jnp.arange(K)
-    np.testing.assert_allclose(law(alpha, False).mass(classes), masses(alpha, False), rtol=1e-5)
-    np.testing.assert_allclose(law(alpha, True).mass(classes), masses(alpha, True), rtol=1e-6)
-    assert law(alpha, False).mass(jnp.array(K)) == 0
+    for kind in LAWS:
+        np.testing.assert_allclose(law(alpha, kind).mass(classes), masses(alpha, kind), rtol=1e-5)
+    assert law(alpha).mass(jnp.array(K)) == 0
 
 
 def test_published_shares_of_the_most_frequent_classes():
@@ -60,16 +62,18 @@ def test_published_shares_of_the_most_frequent_classes():
 
 
 def test_no_draw_near_an_edge_hits_an_excluded_class():
-    one = ClassLaw(cumulative=zipf(K, 1.0))
+    one = law(1.0)
     edges = np.concatenate([np.nextafter(np.asarray(one.cumulative), side) for side in (0, 1)]).clip(0, 1 - 2**-24)
     for out in EXCLUDED[1:]:
-        left = 1 - sum(masses(1.0, False)[c] for c in set(out) if c >= 0)
+        left = 1 - sum(masses(1.0)[c] for c in set(out) if c >= 0)
         u = jnp.concatenate([jnp.float32(edges), jnp.float32(edges / left).clip(0, 1 - 2**-24)])
         assert not set(np.asarray(one.draw(u, jnp.array(out))).tolist()) & set(out)
 
 
 def test_one_after_the_other_is_without_repetition_by_the_law(key):
-    draw = jax.jit(jax.vmap(lambda u_N: ClassLaw(cumulative=zipf(4, 1.0)).draw_distinct(u_N, jnp.array([1]))))
+    draw = jax.jit(
+        jax.vmap(lambda u_N: ClassLaw(cumulative=zipf(4, 1.0), first=0, end=4).draw_distinct(u_N, jnp.array([1])))
+    )
     drawn = np.asarray(draw(jax.random.uniform(key, (20_000, 2))))
     p = (1 / np.array([4, 3, 2, 1])) / sum(1 / np.array([4, 3, 2, 1]))
     p[1] = 0
