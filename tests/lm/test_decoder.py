@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_sim.lm import decoder
+from icl_sim.lm import decoder, layers
 from icl_sim.lm.architecture import Architecture, Rope
 from icl_sim.lm.layers import RECORDS, Momentum, frequencies
 from icl_sim.predictors.networks import attention
@@ -76,6 +76,15 @@ def test_a_shared_cache_changes_nothing(params, ids_BT, whole, padding):
     real = later.cache.position_BS[0] >= 0
     np.testing.assert_array_equal(later.cache.position_BS[0][real], np.arange(T))
     close(later.cache.key_LBSGK[:, :, real], whole.cache.key_LBSGK)
+
+
+def test_stretches_of_queries_change_nothing(params, ids_BT, whole, monkeypatch):
+    """Twelve tokens attend in stretches of 5, 5 and 2, of their own keys and after a cache."""
+    monkeypatch.setattr(layers, "LEAST_STRETCH", 5)
+    stretched = jax.jit(lambda ids_BT, cache: decoder.forward(MIXED, params, ids_BT, cache=cache))
+    first = stretched(ids_BT, None)
+    close(first.hidden_BTD, whole.hidden_BTD)
+    close(stretched(ids_BT, first.cache).hidden_BTD, forward(MIXED, params, ids_BT, cache=whole.cache).hidden_BTD)
 
 
 def test_rows_of_different_lengths_go_on_from_their_own_ends(params, ids_BT, whole):
