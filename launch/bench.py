@@ -4,6 +4,7 @@
     python launch/bench.py --case=icl_iwl_s0 --members=8 --context_length=16 --out=bench.json
     python launch/bench.py --case=algorithm1 --out=bench.json
     taskset -c 0 python launch/bench.py --case=garg_tiny --out=bench.json
+    python launch/bench.py --case=lm_forward --model=smollm2 --out=bench.json
 
 Everything is measured in turns within one run, since a shared machine's speed drifts; every figure is the median over
 the rounds. Sampling and the optimiser are part of every update.
@@ -25,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging  # noqa: E402
 
+from launch import bench_lm  # noqa: E402
+
 CASES = {  # with their members
     "icl_iwl_s0": 16,
     "algorithm1": 100,
@@ -36,6 +39,7 @@ CASES = {  # with their members
     "singh_2l": 1,
     "singh_12800": 1,
     "chan_12l": 1,
+    "lm_forward": 1,
 }
 _CASE = flags.DEFINE_enum("case", next(iter(CASES)), list(CASES), "What to measure.")
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write; printed all the same.")
@@ -43,6 +47,7 @@ _MEMBERS = flags.DEFINE_integer(
     "members", None, f"Members of the ensemble; by default {CASES}.", lower_bound=1, upper_bound=100_000
 )
 _LENGTH = flags.DEFINE_integer("context_length", 1, "Context pairs of S0.", lower_bound=1, upper_bound=1_000)
+_MODEL = flags.DEFINE_string("model", "smollm2", "Of lm_forward: a checkpoint folder, a .gguf file or a known name.")
 _SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of one timed stretch.", lower_bound=0.05, upper_bound=600)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed stretches of each kind.", lower_bound=1)
 
@@ -71,9 +76,16 @@ def main(argv: list[str]) -> int:
 
     from icl_sim.engine.devices import use_all_cores
 
-    use_all_cores()  # before anything asks for a device
+    if _CASE.value != "lm_forward":  # whose one model has all cores as one device
+        use_all_cores()  # before anything asks for a device
     members = _MEMBERS.value or CASES[_CASE.value]
-    if _CASE.value == "algorithm1":
+    if _CASE.value == "lm_forward":
+        try:
+            found = bench_lm.measure(_MODEL.value, _ROUNDS.value)
+        except (ImportError, ValueError) as error:
+            print(error, file=sys.stderr)
+            return 1
+    elif _CASE.value == "algorithm1":
         found = measure_online(members, _SECONDS.value, _ROUNDS.value)
     elif _CASE.value == "icl_iwl_s0":
         found = {"context_length": _LENGTH.value}

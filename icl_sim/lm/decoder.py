@@ -188,7 +188,7 @@ def shapes(architecture: Architecture) -> Params:
     return jax.tree.map(lambda leaf: leaf, _shapes(architecture))  # a copy: dicts can be changed
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=128)
 def _shapes(architecture: Architecture) -> Params:
     return jax.eval_shape(lambda: init(architecture, jax.random.key(0)))
 

@@ -265,7 +265,7 @@ class Parts(NamedTuple):
     head: Functional
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=128)
 def parts(architecture: Architecture) -> Parts:
     """Its modules; what `init` makes for the layer is one layer's."""
     modules = (Embedding, Block, Final, Head)
