@@ -237,8 +237,10 @@ class Predictor:
     def check(self) -> None:
         """Raises ValueError, in a sentence that names the value and what is allowed. Called on concrete values."""
 
-    def calculate(self, task: Any) -> Mapping[str, Any]:
-        """Measures on a task that is `calculated`, on the host; fields may be columns of many members, `[M]`."""
+    def calculate(self, task: Any) -> Mapping[Any, Any]:
+        """Measures on a task that is `calculated`, on the host; fields may be columns of many members, `[M]`.
+
+        By the name of each, which stands among the summaries, or by (evaluation set, name)."""
         raise ValueError(f"{type(self).__name__} learns from sequences, and {type(task).__name__} makes none.")
 
     def observe(self, params: Params, batch: Batch) -> tuple[Params, Array]:

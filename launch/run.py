@@ -16,7 +16,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,19 @@ _SWEEP = flags.DEFINE_string(
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would be simulated, and end.")
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], *, spread: bool = True, report: Callable[[str], None] | None = None) -> int:
+    """Runs the study that the flags name.
+
+    Args:
+      spread: make every core a device of its own, which many small members need, and one large model does not.
+      report: writes and prints what a complete run has to say, given its folder.
+    """
     logging.set_verbosity(logging.WARNING)  # checkpoints are chatty
     logging.logging.getLogger("asyncio").setLevel("CRITICAL")  # and so are their threads where a disk is full
     try:
         if len(argv) > 1:
             raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags, see --help.")
-        return _run()
+        return _run(spread, report or write_report)
     except BrokenPipeError:  # who reads the output has seen enough; the run itself is complete
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -65,7 +71,7 @@ def _is_too_large(error: Exception) -> bool:
     return isinstance(error, MemoryError | OverflowError) or any(word in str(error) for word in words)
 
 
-def _run() -> int:
+def _run(spread: bool, report: Callable[[str], None]) -> int:
     if _CONFIG.value is None:
         raise ValueError("Which study? Give --config=FILE, as in --config=configs/icl_iwl/p_high.py:quick.")
     if not _WORKDIR.value and not _DRY_RUN.value:
@@ -73,7 +79,8 @@ def _run() -> int:
 
     from icl_sim.engine.devices import use_all_cores
 
-    use_all_cores()  # before anything asks for a device
+    if spread:
+        use_all_cores()  # before anything asks for a device
     from icl_sim.studies import codec, runner, sweep
     from icl_sim.studies.plan import plan, refuse_overridden
     from icl_sim.studies.rehearsal import rehearse
@@ -97,7 +104,7 @@ def _run() -> int:
         return 0
     if not status.simulated:
         print(f"All is done: {_WORKDIR.value} holds the whole study.")
-    _report(_WORKDIR.value)
+    report(_WORKDIR.value)
     return 0
 
 
@@ -108,7 +115,7 @@ def _described(description: str, changes: Mapping[str, Any], swept: str) -> str:
     return " ".join(filter(None, [description, f"Changed on the command line: {'; '.join(told)}." if told else ""]))
 
 
-def _report(workdir: str) -> None:
+def write_report(workdir: str) -> None:
     """Writes verdicts and report; a run without the packages for them is complete all the same."""
     from icl_sim.studies import report, verdicts
 

@@ -117,7 +117,8 @@ def _no_state() -> State:
 def _calculated(group: Group) -> Measures:
     """What the predictors of a group know without any sequence."""
     told = group.members.predictor.calculate(group.members.task)
-    return {(SUMMARY, metric): np.broadcast_to(column, len(group)) for metric, column in told.items()}
+    named = {name if isinstance(name, tuple) else (SUMMARY, name): column for name, column in told.items()}
+    return {name: np.broadcast_to(column, len(group)) for name, column in named.items()}
 
 
 def _measures(program: Program, state: State, step: int, since: int) -> Measures:

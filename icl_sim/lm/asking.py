@@ -23,7 +23,7 @@ from icl_sim.types import Array, Params
 
 PLACES = ("prompt_end", "first_candidate")
 _RECORDS = ("attention", "logits", "query")
-_STEP, _CONTEXT_STEP = 32, 128  # lengths are rounded up to multiples, so that few programs are compiled
+_STEP, _CONTEXT_STEP = 8, 64  # lengths are rounded up to multiples, so that few programs are compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ def ask(
     kept: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     for rows, ids_BT, lengths_B in _batches([one + extra for one in prompts.queries], batch_size):
         ends_B = np.asarray([len(prompts.queries[row]) for row in rows]) - 1
-        told = _pass(architecture, params, cache, ids_BT, lengths_B, _padded(ends_B, batch_size), first_C, record)
+        told = _pass(architecture, params, cache, ids_BT, lengths_B, _padded(ends_B, len(ids_BT)), first_C, record)
         logits_BC, log_probs_BC, seen = jax.tree.map(lambda leaf: np.asarray(leaf), told)
         logits_NC[rows], log_probs_NCJ[rows, :, 0] = logits_BC[: len(rows)], log_probs_BC[: len(rows)]
         if record:
@@ -194,17 +194,16 @@ def _after(
 
 
 def _batches(sequences: Sequence[Tokens], batch_size: int):
-    """Sequences of like length together: the numbers of each batch, its ids padded to full size, and its lengths."""
-    length_N = np.asarray([_rounded(len(one), _STEP) for one in sequences])
-    for length in np.unique(length_N):
-        alike = np.flatnonzero(length_N == length)
-        for begin in range(0, len(alike), batch_size):
-            rows = alike[begin : begin + batch_size]
-            ids_BT = np.zeros((batch_size, length), np.int32)
-            for place, row in enumerate(rows):
-                ids_BT[place, : len(sequences[row])] = sequences[row]
-            lengths_B = np.asarray([len(sequences[row]) for row in rows], np.int32)
-            yield rows, ids_BT, _padded(lengths_B, batch_size, 1)
+    """Sequences of like length together: the numbers of each batch, its padded ids, and its lengths."""
+    order = np.argsort([len(one) for one in sequences], kind="stable")
+    for begin in range(0, len(order), batch_size):
+        rows = order[begin : begin + batch_size]
+        size = min(1 << (len(rows) - 1).bit_length(), batch_size)
+        ids_BT = np.zeros((size, _rounded(len(sequences[rows[-1]]), _STEP)), np.int32)
+        for place, row in enumerate(rows):
+            ids_BT[place, : len(sequences[row])] = sequences[row]
+        lengths_B = np.asarray([len(sequences[row]) for row in rows], np.int32)
+        yield rows, ids_BT, _padded(lengths_B, size, 1)
 
 
 def _padded(values: np.ndarray, size: int, filling: int = 0) -> np.ndarray:

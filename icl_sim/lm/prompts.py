@@ -61,8 +61,7 @@ def prompts(
     """Writes and tokenises a task; of the demonstrations, as many as fit, which finetuning then sees too.
 
     Args:
-      tokenizer: has `encode(text) -> ids`, which adds no special tokens, and the ids `begin` and `end` of the model's
-        tokens for where a text begins and ends, None where it has none.
+      tokenizer: of `icl_sim.lm.tokenizer`, or anything with its `encode`, `bos`, `eos` and `starts_with_bos`.
       budget: tokens that the model can look at.
       permutation: of the demonstrations (`selection.permuted`).
 
@@ -70,7 +69,7 @@ def prompts(
       ValueError: if two candidates begin alike, so that they are told apart by no token, or a query alone is too long.
     """
     encode = _Encoder(tokenizer)
-    start = () if tokenizer.begin is None else (tokenizer.begin,)
+    start = (int(tokenizer.bos),) if tokenizer.starts_with_bos else ()
     separator = encode.separator(template.separator)
     candidates = tuple(encode(text) for text in template.candidates)
     if len(set(candidates)) < len(candidates) or not all(candidates):
@@ -101,6 +100,6 @@ class _Encoder:
     def separator(self, text: str) -> Tokens:
         if text != END_OF_TEXT:
             return self(text)
-        if self.tokenizer.end is None:
+        if self.tokenizer.eos is None:
             raise ValueError("The tokenizer has no token for the end of a text; choose another separator.")
-        return (int(self.tokenizer.end),)
+        return (int(self.tokenizer.eos),)

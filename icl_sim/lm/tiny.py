@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import jax
 
 from icl_sim.lm import decoder
 from icl_sim.lm.architecture import Architecture, Rope
+from icl_sim.lm.model import LanguageModel
 from icl_sim.types import Params
 
 ARCHITECTURE = Architecture(
@@ -34,7 +37,7 @@ ARCHITECTURE = Architecture(
 class Bytes:
     """A tokenizer whose tokens are bytes."""
 
-    begin, end = 256, 257
+    bos, eos, starts_with_bos = 256, 257, True
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
@@ -46,3 +49,8 @@ class Bytes:
 def parameters(seed: int = 0) -> Params:
     """Random parameters of `ARCHITECTURE`."""
     return decoder.init(ARCHITECTURE, jax.random.key(seed))
+
+
+def model() -> LanguageModel:
+    """The whole of it."""
+    return LanguageModel(architecture=ARCHITECTURE, params=parameters(), tokenizer=cast(Any, Bytes()), config={})

@@ -23,7 +23,7 @@ from icl_sim.studies.verdicts import Verdict
 if TYPE_CHECKING:
     import pandas as pd
 
-REPORT, VERDICTS, FIGURES = "report.html", "verdicts.json", "figures"
+REPORT, VERDICTS, FIGURES, APPENDIX = "report.html", "verdicts.json", "figures", "appendix.html"
 MEAN, MEAN_TEXT = -1, "mean of all"  # among positions
 _MOST_CELLS = 60_000  # of curves over steps at positions; a page with more has their selected checkpoints only
 _TEMPLATE = Path(__file__).with_name("report_page.html")
@@ -141,6 +141,7 @@ def page(run: Run, specs: Sequence[Spec], images: Sequence[str], found: Sequence
         "figures": "".join(_figure(spec, image) for spec, image in zip(specs, images, strict=True)),
         "data": _script_json(page_data(run.table, quantities, specs)),
         "plotly": _plotly(),
+        "appendix": _appendix(run.folder),
     }
     # One pass: what is put in is not searched for names again.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _TEMPLATE.read_text(encoding="utf-8"))
@@ -270,6 +271,12 @@ def _plotly() -> str:
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+
+
+def _appendix(folder: Path) -> str:
+    """Sections that whoever ran the study has left for the page, as HTML; none if there is no such file."""
+    path = folder / APPENDIX
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _facts(run: Run) -> str:

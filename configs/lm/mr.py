@@ -1,0 +1,15 @@
+"""MR, sentiment of film reviews:
+in-context learning against finetuning (Dai et al. 2023; Deutch et al. 2024).
+
+    python launch/lm.py --config=configs/lm/mr.py:quick --workdir=out/lm_mr
+    python launch/lm.py --config=configs/lm/mr.py --config.task.folder=FOLDER --workdir=out/lm_mr
+
+FOLDER holds mr/SPLIT.jsonl; without it, what the variable ICL_SIM_TEXT names, or the hub (extra `hub`).
+--config.task.model names another model than SmolLM2-135M: a checkpoint folder or a .gguf file.
+"""
+
+from configs.lm.common import comparison
+
+
+def get_config(arg=""):
+    return comparison("mr", "MR", arg)

@@ -1,0 +1,15 @@
+"""SST-2, sentiment of sentences from film reviews:
+in-context learning against finetuning (Dai et al. 2023; Deutch et al. 2024).
+
+    python launch/lm.py --config=configs/lm/sst2.py:quick --workdir=out/lm_sst2
+    python launch/lm.py --config=configs/lm/sst2.py --config.task.folder=FOLDER --workdir=out/lm_sst2
+
+FOLDER holds sst2/SPLIT.jsonl; without it, what the variable ICL_SIM_TEXT names, or the hub (extra `hub`).
+--config.task.model names another model than SmolLM2-135M: a checkpoint folder or a .gguf file.
+"""
+
+from configs.lm.common import comparison
+
+
+def get_config(arg=""):
+    return comparison("sst2", "SST-2", arg)

