@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import icl_sim as icl
+from icl_sim.lm import study, tables
+from icl_sim.lm.finetuning import finetune
+from icl_sim.lm.study import LAYERS, QUERIES, Finetuned, InContext, LabelledText, ZeroShot
+from icl_sim.studies import codec, report, runner
+
+TASK = LabelledText(model="tiny", data="fixture", shots=2, queries=6, batch_size=8, seed=1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A whole study, run once, and how many times queries were asked."""
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "_ask", lambda *args, **kwargs: asked.append(args) or _ASK(*args, **kwargs))
+        folder = tmp_path_factory.mktemp("lm")
+        made = icl.Study(
+            task=TASK.replace(seed=None),
+            predictors={"zero_shot": ZeroShot(), "in_context": InContext(), "finetuned": Finetuned()},
+            training=icl.Training(steps=0),
+            sweep=icl.product({"seed": (1, 2), "predictors.finetuned.learning_rate": (0.0, 0.1)}),
+        )
+        assert runner.run(made, folder, quiet=True).finished
+        first = len(asked)
+        status = runner.run(made, folder, quiet=True)
+    return made, folder, first, len(asked), status
+
+
+_ASK = study._ask
+
+
+def test_what_members_share_is_asked_once_and_what_is_done_not_again(run):
+    _, _, first, after, status = run
+    assert first == 1 + 2 + 4  # zero-shot, two contexts, four finetuned models
+    assert after == first and status.finished and not status.simulated
+
+
+def test_rows_of_a_study(run):
+    _, folder, *_ = run
+    table = report.read(folder).table
+    assert len(table["member"].unique()) == 2 + 2 + 4
+    own = table[(table["predictor"] == "finetuned") & (table["seed"] == 1)]
+    still = own[own["predictors.finetuned.learning_rate"] == 0].set_index(["eval_set", "metric"])["value"]
+    zero = table[(table["predictor"] == "zero_shot") & (table["seed"] == 1)].set_index(["eval_set", "metric"])["value"]
+    # At a rate of 0 the model is as before: the same answers, no update, and the same maps.
+    assert still["summary", "accuracy"] == zero["summary", "accuracy"] and still["summary", "update_norm"] == 0
+    assert still["summary", "sim_am_after"] == pytest.approx(still["summary", "sim_am_before"])
+    assert still["summary", "sim_aou"] == 0 and still["summary", "ft_corrects"] == 0
+    assert sum((LAYERS, f"sim_aou/{n}") in still for n in range(5)) == 2
+    right = [zero[QUERIES, f"right/{n}"] for n in range(6)]
+    assert np.mean(right) == zero["summary", "accuracy"]
+    assert all((zero[QUERIES, f"margin/{n}"] > 0) == bool(right[n]) for n in range(6))
+
+
+def test_numbers_are_those_of_the_parts():
+    rate = Finetuned(learning_rate=0.1)
+    numbers = rate.calculate(TASK)
+    model, shown = study.loaded("tiny"), TASK.prompts()
+    made = finetune(model.architecture, model.params, shown.start, shown.demonstrations, rate.recipe())
+    assert numbers["update_norm"] == pytest.approx(made.update_norm)
+    after = study._ask(TASK, model.architecture, made.params, shown, shots=False)
+    assert numbers["accuracy"] == after.measures()["accuracy"]
+    context = InContext().calculate(TASK)
+    assert context["demonstrations"] == 2 and context["context_tokens"] == len(shown.context)
+    assert ZeroShot(weights="untrained").calculate(TASK)["accuracy"] != pytest.approx(-1)
+
+
+def test_weights_are_random_by_the_seed():
+    one, other = (study.weights_of("tiny", "untrained", seed)["layers"]["up"]["kernel"] for seed in (0, 1))
+    assert not np.array_equal(one, other)
+    trained, mixed = (study.weights_of("tiny", kind, 0) for kind in ("trained", "trained_embeddings"))
+    assert mixed["embedding"] is trained["embedding"]
+
+
+def test_the_tables_tell_of_all_settings_and_queries(run):
+    _, folder, *_ = run
+    text = tables.comparison(folder)
+    lines = text.splitlines()
+    assert [line.split("  ")[0] for line in lines[2:6]] == [
+        "zero shot",
+        "in context",
+        "finetuned, learning rate 0",
+        "finetuned, learning rate 0.1",
+    ]
+    tables.write_appendix(folder)
+    page = (folder / report.APPENDIX).read_text()
+    asked = TASK.asked()
+    assert all(row.fields["text"] in page for row in asked) and "finetuned, learning rate 0.1" in page
+    report.write_report(folder)
+    assert page in (folder / report.REPORT).read_text()
+
+
+def test_a_study_can_be_written_down_and_read_again(run):
+    made, *_ = run
+    assert codec.study_of(codec.config_of(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": "sst3"}, "data is 'sst3'"),
+        ({"template": "papers"}, "Did you mean 'paper'"),
+        ({"shots": -1}, "task.shots is -1; it must be at least 0"),
+        ({"queries": 0}, "task.queries is 0; it must be at least 1"),
+        ({"model": "no/such/folder"}, "must be a folder or a .gguf file that exists, or one of tiny, smollm2"),
+        ({"place": "prompt_ends"}, "Did you mean 'prompt_end'"),
+        ({"seed": -1}, "must be at least 0"),
+    ],
+)
+def test_impossible_tasks_are_sentences(changes, said):
+    with pytest.raises(ValueError, match=said):
+        dataclasses.replace(TASK, **changes).check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"weights": "random"}, "allowed: trained, untrained, trained_embeddings"),
+        ({"mode": "ft"}, "Did you mean 'f2t'"),
+        ({"method": "adam"}, "allowed: gd, lcgd"),
+        ({"kendall_queries": -1}, "must be at least 0"),
+    ],
+)
+def test_impossible_settings_are_sentences(changes, said):
+    with pytest.raises(ValueError, match=said):
+        Finetuned(**changes).check()
+
+
+def test_real_prompts_of_sst2(text_dir):
+    real = LabelledText(model="tiny", folder=str(text_dir), shots=3, queries=5, seed=1)
+    first = real.rows("train")[38518]
+    shown = real.prompts()
+    assert bytes(shown.demonstrations[0]).decode() == f"Review: {first.fields['text']}\nSentiment:" + (
+        " positive" if first.label else " negative"
+    )
