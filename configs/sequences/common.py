@@ -15,6 +15,8 @@ import icl_sim as icl
 from icl_sim.predictors import InductionNetwork
 from icl_sim.studies.claims import Value
 from icl_sim.studies.figures import QUANTITY, STEP, Lines, Quantity
+from icl_sim.tasks.sequences.clusters import Clusters
+from icl_sim.tasks.sequences.presets import singh_icl
 
 NETWORK = "network"
 # What a figure says of the evaluation sets (docs/sequences.md).
@@ -33,6 +35,13 @@ class Scale:
     steps: int
     seeds: int
     points: int
+
+
+def few_labels(preset, labels: int = 32):
+    """A preset of Singh et al. 2025 on 1,024 classes that share labels: a head forms in minutes then, where with labels
+    of their own none does."""
+    own = {"relabels": labels} if preset is singh_icl else {"ways": "distinct_labels"}
+    return preset(1024, Clusters(dim=64, noise=0.1, exemplars=20)).replace(num_labels=labels, **own)
 
 
 def of(metric: str, eval_set: str = "icl", predictor: str = NETWORK, **where) -> Value:

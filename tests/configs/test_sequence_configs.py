@@ -24,6 +24,7 @@ NAMES = (
     "induction_heads",
     "label_multiplicity",
     "num_classes",
+    "recurrent",
     "reddy_phase_diagram",
     "transience",
     "within_class_variation",
@@ -31,11 +32,24 @@ NAMES = (
 )
 STUDIES = [(name, words) for name in NAMES for words in ("", "quick")]
 STUDIES += [("induction_heads", words) for words in ("clamps", "data")]
-STUDIES += [("abrupt_transition", "head")]
+STUDIES += [("abrupt_transition", "head"), ("coopetition", "icl_only"), ("coopetition", "restart")]
 
 
 def config(name, words=""):
     return importlib.import_module(f"configs.sequences.{name}").get_config(words)
+
+
+@pytest.mark.parametrize(("name", "widest"), [("transformer", 34_000), ("lstm", 68_000), ("gru", 51_000)])
+def test_recurrent_networks_have_at_least_the_transformers_parameters(name, widest):
+    study = codec.study_of(config("recurrent"))
+
+    def parameters():
+        batch = study.task.sample(jax.random.key(0), 2)
+        return study.predictors[name].init(jax.random.key(1), batch)
+
+    layers = {n: part for n, part in jax.eval_shape(parameters).items() if n in ("blocks", "layers", "norm")}
+    count = sum(leaf.size for leaf in jax.tree.leaves(layers))
+    assert 32_000 < count < widest
 
 
 def points_of(study):
