@@ -1,10 +1,11 @@
 """Runs a study: trains, evaluates, sweeps, resumes, and writes the verdicts and the report.
 
     python launch/run.py --config=configs/icl_iwl/p_high.py:quick --workdir=DIR [--config.task.p_high=0.5]
-                         [--sweep="task.p_high=0.5,0.9,0.99; seed=0..4"] [--dry_run]
+                         [--sweep="task.p_high=0.5,0.9,0.99; seed=0..4"] [--shard=2/8] [--dry_run]
 
 The same line again goes on where the last run stopped, or says that all is done. SIGTERM and Ctrl-C end the run after
-the current chunk, with everything saved.
+the current chunk, with everything saved. With --shard=i/n a job does its share of the members; any of the n can be
+started anywhere, at any time and again, and the last to finish writes the report.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; it is ma
 _SWEEP = flags.DEFINE_string(
     "sweep", "", 'Replaces axes of the study, or adds some, as in "task.num_sequences=2^6..2^20:2; seed=0..4".'
 )
+_SHARD = flags.DEFINE_string("shard", "", "Do only part i of n of the study, as in 2/8, all parts in one --workdir.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would be simulated, and end.")
 
 
@@ -84,7 +86,9 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
     from icl_sim.studies import codec, runner, sweep
     from icl_sim.studies.plan import plan, refuse_overridden
     from icl_sim.studies.rehearsal import rehearse
+    from icl_sim.studies.shards import Shard
 
+    shard = Shard.parse(_SHARD.value) if _SHARD.value else None
     if not isinstance(_CONFIG.value, ConfigDict):
         raise ValueError("get_config of the study file must return icl_sim.config_of(study).")
     study = codec.study_of(_CONFIG.value)
@@ -98,9 +102,12 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
         print(planned.describe())
         return 0
     command = shlex.join(["python", *sys.argv])
-    status = runner.run(study, _WORKDIR.value, command=command)
+    status = runner.run(study, _WORKDIR.value, shard=shard, command=command)
     if not status.finished:
         print(f"Stopped, with everything saved. The same again goes on from here:\n{command}")
+        return 0
+    if not status.complete:
+        print(f"Shard {shard} is done; the last to finish writes the report.")
         return 0
     if not status.simulated:
         print(f"All is done: {_WORKDIR.value} holds the whole study.")

@@ -57,10 +57,14 @@ class Progress:
             self._bar.stop()
 
     def begin(self, group: str, updates_before: int) -> None:
-        """A group begins, with this many of the study's updates done, those of earlier runs included."""
+        """A group begins, with this many of the study's updates done."""
         self._group, self._done, self._errors = group, updates_before, {}
         self._warm, self._updates, self._seconds = False, 0.0, 0.0
         self._show(f"{group}: starting", force=True)
+
+    def done(self, updates: int) -> None:
+        """So many updates of the group were done by earlier runs."""
+        self._done += updates
 
     def update(self, chunk: Chunk, steps: int) -> None:
         """A chunk of the current group is done; the group's members make `steps` updates each."""

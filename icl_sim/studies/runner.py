@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from icl_sim.engine import devices
 from icl_sim.engine.checkpoints import CheckpointError, Checkpoints
@@ -26,14 +30,14 @@ from icl_sim.engine.simulate import simulate as simulate_group
 from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
 from icl_sim.studies.rehearsal import rehearse
-from icl_sim.studies.store import Store, explained, load
+from icl_sim.studies.shards import Shard, begun, checkpoint_folder, pack, taken
+from icl_sim.studies.store import BusyError, Store, explained, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.table import Line, tabulated
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CHECKPOINTS = "checkpoints"
 QUICK_SAVE = 0.5  # seconds: a checkpoint that takes no longer is saved after every chunk
 SHARE_OF_SAVING = 0.1  # of the running time, at most, goes into slower ones
 
@@ -43,39 +47,68 @@ class Status:
     """How a run ended.
 
     Attributes:
-      finished: whether the study is complete; otherwise a signal stopped it, and running it again goes on.
-      groups: of the study.
+      finished: whether what it had to do, the study or its shard, is done; otherwise a signal stopped it, and running
+        it again goes on.
+      groups: of what it had to do.
       simulated: groups that this run worked on; 0 if all was done before.
+      complete: whether the whole study is done, and its table written.
     """
 
     finished: bool
     groups: int
     simulated: int
+    complete: bool
 
 
-def run(study: Study, workdir: str | os.PathLike, *, command: str = "", quiet: bool = False) -> Status:
+def run(
+    study: Study,
+    workdir: str | os.PathLike,
+    *,
+    shard: Shard | None = None,
+    command: str = "",
+    quiet: bool = False,
+) -> Status:
     """Simulates what a folder does not hold yet of a study: starts, resumes, or finds that all is done.
 
     SIGTERM and SIGINT end the run after the current chunk, with everything saved.
+
+    Args:
+      shard: do only this part. The last one to finish makes the table of the whole; without a shard, those that were
+        begun are finished first, one after the other.
 
     Raises:
       ValueError: in a sentence, for an impossible study, a folder of another study, a full disk, ...
     """
     planned = plan(study)
     rehearse(planned)
-    with Store(workdir, study, planned, command) as store, _progress(study, planned, quiet) as progress:
-        for note in planned.notes:
-            progress.note(note)
-        waiting = [n for n, group in enumerate(planned.groups) if not _is_finished(store, group)]
-        simulated = 0
-        with _Stop() as stop:
-            while simulated < len(waiting) and not stop.asked:
-                _run_group(planned, waiting[simulated], store, progress, stop)
-                simulated += 1
-        if simulated or not store.is_tabulated():
-            store.tabulate()
-        finished = all(_is_finished(store, group) for group in planned.groups)
-    return Status(finished, len(planned.groups), simulated)
+    groups = simulated = 0
+    with _Stop() as stop:
+        for part in [shard] if shard else [*begun(workdir), None]:
+            todo = pack(planned, part)
+            with Store(workdir, study, planned, command, part) as store, _progress(study, todo, quiet) as progress:
+                if not simulated:
+                    for note in planned.notes:
+                        progress.note(note)
+                simulated += _work(planned, todo, store, progress, stop)
+                groups += len(todo)
+                finished = all(_is_finished(store, group) for group, _ in todo)
+                if part is None and (simulated or not store.is_tabulated()):
+                    store.tabulate()
+            if not finished:
+                return Status(False, groups, simulated, complete=False)
+    return Status(True, groups, simulated, complete=shard is None or _complete(study, workdir, planned, command))
+
+
+def _complete(study: Study, workdir: str | os.PathLike, planned: Plan, command: str) -> bool:
+    """Makes the table if all shards are done; False if some are not, or if another sees to it."""
+    try:
+        with Store(workdir, study, planned, command) as store:
+            done = all(_is_finished(store, group) for group in planned.groups)
+            if done and not store.is_tabulated():
+                store.tabulate()
+            return done
+    except BusyError:  # a shard is at work, and will come here last
+        return False
 
 
 def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: bool = True) -> pd.DataFrame:
@@ -92,33 +125,57 @@ def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: b
             raise ValueError("workdir is empty; name a folder, or None to keep nothing.")
         run(study, workdir, quiet=quiet)
         return load(workdir)
-    planned, lines = plan(study), []
-    with _progress(study, planned, quiet) as progress:
-        for number, group in enumerate(planned.groups):
-            _begin(progress, planned, number)
+    planned, lines, before = plan(study), [], 0
+    todo = pack(planned, None)
+    with _progress(study, todo, quiet) as progress:
+        for number, (group, steps) in enumerate(todo, 1):
+            progress.begin(f"group {number}/{len(todo)} ({len(group)} members)", before)
             for chunk in simulate_group(group):
                 if chunk.measures is not None:
                     lines.append(Line(group.ids, chunk.step, chunk.measures))
-                progress.update(chunk, planned.steps[number])
+                progress.update(chunk, steps)
+            before += steps * len(group)
     members = [{"id": e.id, "predictor": e.predictor, "point": e.point} for e in planned.entries]
     return tabulated(lines, members)
 
 
 def _is_finished(store: Store, group: Group) -> bool:
-    """Whether a group has nothing left to do: its end was noted, and no row has got lost since."""
-    last = store.ended_at(group.ids)
-    return last is not None and all(store.has(group.ids, step) for step in group.members.evaluation.steps(last))
+    return not _left(store, group).any()
 
 
-def _run_group(planned: Plan, number: int, store: Store, progress: Progress, stop: _Stop) -> None:
+def _left(store: Store, group: Group) -> np.ndarray:
+    """Which members of a group have something left to do, `[M]`: their end was not noted, or a row got lost since."""
+
+    def is_finished(member: int) -> bool:
+        last = store.ended_at((member,))
+        return last is not None and all(store.has((member,), step) for step in steps_until(last))
+
+    steps_until = functools.cache(group.members.evaluation.steps)
+    return np.asarray([not is_finished(member) for member in group.ids], bool)
+
+
+def _work(planned: Plan, todo: Sequence[tuple[Group, int]], store: Store, progress: Progress, stop: _Stop) -> int:
+    """Simulates what is left of groups until a signal stops it; how many it worked on."""
+    left = [_left(store, group) for group, _ in todo]
+    simulated, done = 0, 0
+    for number, ((group, steps), left_M) in enumerate(zip(todo, left, strict=True), 1):
+        done += steps * int(np.sum(~left_M))
+        if left_M.any() and not stop.asked:
+            part = taken(group, left_M)
+            progress.begin(f"group {number}/{len(todo)} ({len(part)} members)", done)
+            _run_group(planned, part, steps, store, progress, stop)
+            simulated += 1
+        done += steps * int(np.sum(left_M))
+    return simulated
+
+
+def _run_group(planned: Plan, group: Group, steps: int, store: Store, progress: Progress, stop: _Stop) -> None:
     """Simulates a group to its end, or to where a signal stops it."""
-    group = planned.groups[number]
-    steps = planned.steps[number]
-    folder = store.folder / CHECKPOINTS / f"{group.ids[0]:06d}"
+    folder = checkpoint_folder(store.home, group, planned)
     with explained(store.folder), contextlib.closing(Checkpoints(folder)) as checkpoints:
         state, step = _restored(checkpoints, folder, group, store, progress)
-        _begin(progress, planned, number, step)
         if step:
+            progress.done(step * len(group))
             progress.note(f"going on from step {step:,}")
         saved_at, cost = time.monotonic(), 0.0
         for chunk in simulate_group(group, state=state, step=step):
@@ -159,14 +216,9 @@ def _restored(
     return state, step
 
 
-def _progress(study: Study, planned: Plan, quiet: bool) -> Progress:
-    return Progress(planned.updates, study.shown, io.StringIO() if quiet else None)
-
-
-def _begin(progress: Progress, planned: Plan, number: int, step: int = 0) -> None:
-    group = planned.groups[number]
-    before = planned.updates_before(number) + step * len(group)
-    progress.begin(f"group {number + 1}/{len(planned.groups)} ({len(group)} members)", before)
+def _progress(study: Study, todo: Sequence[tuple[Group, int]], quiet: bool) -> Progress:
+    updates = sum(steps * len(group) for group, steps in todo)
+    return Progress(updates, study.shown, io.StringIO() if quiet else None)
 
 
 class _Stop:

@@ -4,10 +4,13 @@
     rows.jsonl        the record while running: a line per group and evaluation step, only appended to
     results.parquet   the same as a table, always rewritten as a whole
     run.lock          who writes
+    shards/           the same of every shard: rows.jsonl, run.lock, checkpoints
 
 `rows.jsonl` is the truth and the table is made from it. A later line for the same members and step replaces
 the earlier one, so steps that are done again after a resume do no harm. A line without its end was cut off by
 a crash and is dropped.
+
+The whole run holds its lock alone; shards share it, and each holds its own alone.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import numpy as np
 
 from icl_sim.studies import codec, records
 from icl_sim.studies.plan import Plan
+from icl_sim.studies.shards import Shard, homes
 from icl_sim.studies.study import Study
 from icl_sim.studies.table import Line, tabulated
 
@@ -72,19 +76,36 @@ class StoreError(ValueError):
     """Something is wrong with a run's folder; the message is a sentence for its owner."""
 
 
-class Store:
-    """The folder of one study's run, open for writing by this process alone. Use as a context manager."""
+class BusyError(StoreError):
+    """Another process writes there."""
 
-    def __init__(self, workdir: str | os.PathLike, study: Study, plan: Plan, command: str = ""):
+
+class Store:
+    """The folder of one study's run, open for writing by this process alone, or for one shard of it. Use as a
+    context manager.
+
+    Attributes:
+      folder: of the run.
+      home: where rows and checkpoints are written: the same, or the shard's folder in it.
+      about: what `study.json` says.
+      lines: of the whole run, those of other shards as they were when it was opened.
+    """
+
+    def __init__(
+        self, workdir: str | os.PathLike, study: Study, plan: Plan, command: str = "", shard: Shard | None = None
+    ):
         self.folder = Path(workdir).expanduser()
-        with explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(self.folder)
+        self.home = self.folder if shard is None else shard.folder(self.folder)
+        self._locks: list[int] = []
         try:
             with explained(self.folder):
+                self.home.mkdir(parents=True, exist_ok=True)
+                self._locks.append(_locked(self.folder, shared=shard is not None))
+                if shard is not None:
+                    self._locks.append(_locked(self.home))
                 self._open(study, plan, command)
         except BaseException:
-            os.close(self._lock)
+            self._unlock()
             raise
 
     def _open(self, study: Study, plan: Plan, command: str) -> None:
@@ -105,23 +126,29 @@ class Store:
                 )
             self.about = _description(study, plan, command)
             write_atomically(path, json.dumps(self.about, indent=1, allow_nan=False).encode())
-        self.lines = _read_lines(self.folder / ROWS, repair=True)
-        self._rows = os.open(self.folder / ROWS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self.lines: list[Line] = []
+        self._steps: dict[int, set[int]] = {}
+        self._ends: dict[int, int] = {}
+        for home in homes(self.folder):
+            for line in _read_lines(home / ROWS, repair=home == self.home):
+                self._note(line)
+        self._rows = os.open(self.home / ROWS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         os.close(self._rows)
-        os.close(self._lock)  # which also lets the lock go
+        self._unlock()
 
     def has(self, ids: Sequence[int], step: int) -> bool:
-        """Whether there is a line of a group's measures at a step."""
-        return any(line.step == step and line.ids == tuple(ids) and not line.finished for line in self.lines)
+        """Whether there are measures of all these members at a step."""
+        return all(step in self._steps.get(number, ()) for number in ids)
 
     def ended_at(self, ids: Sequence[int]) -> int | None:
-        """The step at which the end of a group of members was noted, None if it was not."""
-        return next((line.step for line in self.lines if line.finished and line.ids == tuple(ids)), None)
+        """The last step at which the end of one of these members was noted, None if that of any was not."""
+        ends = [self._ends.get(number) for number in ids]
+        return None if None in ends else max(end for end in ends if end is not None)
 
     def append(self, ids: Sequence[int], step: int, measures: Mapping[tuple[str, str], np.ndarray]) -> None:
         """Adds what a group measured at a step; on disk when this returns."""
@@ -134,13 +161,13 @@ class Store:
     def is_tabulated(self) -> bool:
         """Whether `results.parquet` holds all lines."""
         path = self.folder / RESULTS
-        return path.exists() and _bytes_held(path) == os.fstat(self._rows).st_size
+        return path.exists() and _bytes_held(path) == _bytes_of_rows(self.folder)
 
     def tabulate(self) -> pd.DataFrame:
         """Writes `results.parquet` from all lines so far, and returns the table."""
         table = tabulated(self.lines, self.about["members"])
         with explained(self.folder):
-            _write_table(self.folder / RESULTS, table, os.fstat(self._rows).st_size)
+            _write_table(self.folder / RESULTS, table, _bytes_of_rows(self.folder))
         return table
 
     def _append(self, line: Line) -> None:
@@ -153,7 +180,19 @@ class Store:
             with contextlib.suppress(OSError):  # a full disk may have taken half a line
                 os.ftruncate(self._rows, size)
             raise
+        self._note(line)
+
+    def _note(self, line: Line) -> None:
         self.lines.append(line)
+        for number in line.ids:
+            if line.finished:
+                self._ends[number] = line.step
+            else:
+                self._steps.setdefault(number, set()).add(line.step)
+
+    def _unlock(self) -> None:
+        for lock in self._locks:
+            os.close(lock)
 
 
 def about(workdir: str | os.PathLike) -> dict[str, Any]:
@@ -179,20 +218,20 @@ def about(workdir: str | os.PathLike) -> dict[str, Any]:
 
 
 def load(workdir: str | os.PathLike) -> pd.DataFrame:
-    """The results of a run so far, finished or not: from `results.parquet` where it is complete, else from "
-    "the rows."""
+    """The results of a run so far, finished or not: from `results.parquet` where it is complete, else from the rows."""
     folder = Path(workdir).expanduser()
-    told, rows, path = about(folder), folder / ROWS, folder / RESULTS
-    if path.exists() and (not rows.exists() or _bytes_held(path) == rows.stat().st_size):
+    told, path = about(folder), folder / RESULTS
+    rows = [home / ROWS for home in homes(folder) if (home / ROWS).exists()]
+    if path.exists() and (not rows or _bytes_held(path) == _bytes_of_rows(folder)):
         try:
             return _read_table(path)
         except Exception as error:  # what damaged tables make their readers raise is of many kinds
-            if not rows.exists():
+            if not rows:
                 raise StoreError(f"{path} is damaged and cannot be read ({error}).") from error
             log.warning("%s is damaged (%s) and is left aside.", path, error)
-    if not rows.exists():
+    if not rows:
         raise StoreError(f"{workdir} holds no results yet.")
-    return tabulated(_read_lines(rows, repair=False), told["members"])
+    return tabulated([line for each in rows for line in _read_lines(each, repair=False)], told["members"])
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -234,19 +273,31 @@ def explained(folder: Path) -> Iterator[None]:
         raise
 
 
-def _locked(folder: Path) -> int:
-    """A descriptor that holds the folder's lock, which the system lets go when the process ends, however it "
-    "ends."""
+def _locked(folder: Path, *, shared: bool = False) -> int:
+    """A descriptor that holds a folder's lock, which the system lets go when the process ends, however it ends."""
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
-        raise StoreError(f"Process {pid} is writing to {folder}; wait for it or choose another --workdir.") from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+        who = next(filter(None, map(_writer, reversed(homes(folder)))), "unknown")
+        raise BusyError(f"Process {who} is writing to {folder}; wait for it or choose another --workdir.") from None
+    if not shared:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()} of {platform.node()}".encode())
     return descriptor
+
+
+def _writer(folder: Path) -> str:
+    """Who holds the lock of a folder alone; empty if nobody does."""
+    try:
+        with open(folder / LOCK) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return ""
+    except BlockingIOError:
+        return (folder / LOCK).read_text(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def _refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:
@@ -302,15 +353,14 @@ def _read_lines(path: Path, *, repair: bool) -> list[Line]:
                 f"Line {number} of {path} is damaged ({error}), and is not the last one, which a crash may cut off. "
                 "Delete the line to go on without it, or choose another --workdir."
             ) from error
-    if torn:
+    if torn and repair:  # others may be writing it just now
         log.warning(
             "Line %d of %s was cut off in the middle (%d bytes) and is dropped.",
             len(whole) + 1,
             path,
             len(torn),
         )
-        if repair:
-            os.truncate(path, len(content) - len(torn))
+        os.truncate(path, len(content) - len(torn))
     return lines
 
 
@@ -334,6 +384,11 @@ def _read_table(path: Path) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     return pq.read_table(path, page_checksum_verification=True).to_pandas()
+
+
+def _bytes_of_rows(folder: Path) -> int:
+    """How many bytes of rows there are, those of shards too."""
+    return sum(rows.stat().st_size for home in homes(folder) if (rows := home / ROWS).exists())
 
 
 def _bytes_held(path: Path) -> int:

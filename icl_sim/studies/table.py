@@ -65,7 +65,7 @@ class Line:
 def tabulated(lines: Iterable[Line], members: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The long table: one row per member, step, evaluation set and metric, one column per swept name.
 
-    Of several lines for the same members and step the last counts.
+    Of several lines for the same member and step the last counts.
 
     Args:
       members: `{"id": , "predictor": , "point": {swept name: value}}` of every member, in the order of their
@@ -88,8 +88,12 @@ def tabulated(lines: Iterable[Line], members: Sequence[Mapping[str, Any]]) -> pd
         values.append(np.concatenate([*line.measures.values(), []]))
     member, step, code = (np.concatenate([*parts, []]).astype(np.int64) for parts in (ids, steps, codes))
     value = np.concatenate([*values, []]).astype(np.float64)
-    order = np.lexsort((code, step, member))
+    order = np.lexsort((np.arange(len(code)), code, step, member))
     member, step, code, value = member[order], step[order], code[order], value[order]
+    # Of groups that were divided in two ways a member can be in two lines.
+    last = np.ones(len(code), bool)
+    last[:-1] = (np.diff(member) != 0) | (np.diff(step) != 0) | (np.diff(code) != 0)
+    member, step, code, value = member[last], step[last], code[last], value[last]
     columns = {
         "member": member.astype(np.int32),
         "step": step,

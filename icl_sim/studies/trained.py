@@ -13,13 +13,12 @@ import jax.numpy as jnp
 
 from icl_sim import names
 from icl_sim.engine.checkpoints import Checkpoints
-from icl_sim.engine.group import Group
 from icl_sim.engine.program import is_trainable
 from icl_sim.engine.step import join
 from icl_sim.studies import codec, store
 from icl_sim.studies.measures import same
-from icl_sim.studies.plan import Entry, plan
-from icl_sim.studies.runner import CHECKPOINTS
+from icl_sim.studies.plan import Entry, Plan, plan
+from icl_sim.studies.shards import checkpoint_folders
 from icl_sim.studies.sweep import Value
 from icl_sim.types import Answerer, Task
 
@@ -53,28 +52,24 @@ def trained(workdir: str | os.PathLike, predictor: str, where: Mapping[str, Valu
     Raises:
       ValueError: if the run has no such member, or several, or nothing saved of it.
     """
-    entries, groups = _members(workdir, predictor, where)
-    return _read(workdir, _only(entries, where or {}), groups)
+    entries, planned = _members(workdir, predictor, where)
+    return _read(workdir, _only(entries, where or {}), planned)
 
 
-def all_trained(
-    workdir: str | os.PathLike, predictor: str, where: Mapping[str, Value] | None = None
-) -> list[Trained]:
+def all_trained(workdir: str | os.PathLike, predictor: str, where: Mapping[str, Value] | None = None) -> list[Trained]:
     """The trained predictors of all members there, one for each seed; `where` leaves nothing else open.
 
     Raises:
       ValueError: if the run has no such member, or several of a seed, or nothing saved of one.
     """
-    entries, groups = _members(workdir, predictor, where)
+    entries, planned = _members(workdir, predictor, where)
     seeds = {entry.point["seed"]: None for entry in entries} or {None: None}
     of_seeds = ([entry for entry in entries if entry.point["seed"] == seed] for seed in seeds)
-    return [_read(workdir, _only(of_seed, where or {}), groups) for of_seed in of_seeds]
+    return [_read(workdir, _only(of_seed, where or {}), planned) for of_seed in of_seeds]
 
 
-def _members(
-    workdir: str | os.PathLike, predictor: str, where: Mapping[str, Value] | None
-) -> tuple[list[Entry], tuple[Group, ...]]:
-    """The members of a run that are meant, and the groups of all."""
+def _members(workdir: str | os.PathLike, predictor: str, where: Mapping[str, Value] | None) -> tuple[list[Entry], Plan]:
+    """The members of a run that are meant, and the plan of all."""
     if not isinstance(where, Mapping | None):
         raise ValueError(f"where is {where!r}; it must map swept names to values, as in {{'seed': 0}}.")
     where, folder = dict(where or {}), Path(workdir).expanduser()
@@ -83,24 +78,25 @@ def _members(
     entries = [entry for entry in planned.entries if entry.predictor == predictor]
     for name in where:
         names.require("A name of the sweep", name, entries[0].point)
-    return [e for e in entries if all(same(e.point[name], value) for name, value in where.items())], planned.groups
+    return [e for e in entries if all(same(e.point[name], value) for name, value in where.items())], planned
 
 
-def _read(workdir: str | os.PathLike, entry: Entry, groups: tuple[Group, ...]) -> Trained:
+def _read(workdir: str | os.PathLike, entry: Entry, planned: Plan) -> Trained:
     """The predictor of a member from the last checkpoint of its group."""
-    group = next(group for group in groups if entry.id in group.ids)
-    if not is_trainable(group):
+    if not is_trainable(next(group for group in planned.groups if entry.id in group.ids)):
         raise ValueError(f"{entry.predictor!r} trains nothing, so {workdir} saved nothing of it.")
-    saved, found = Path(workdir).expanduser() / CHECKPOINTS / f"{group.ids[0]:06d}", None
-    if saved.is_dir():
-        with Checkpoints(saved) as checkpoints:
-            found = checkpoints.restore(group)
+    found = None
+    for folder, group in checkpoint_folders(Path(workdir).expanduser(), planned, entry.id):
+        with Checkpoints(folder) as checkpoints:
+            restored = checkpoints.restore(group)
+        if restored is not None and (found is None or restored[1] > found[1]):
+            found, ids = restored, group.ids
     if found is None:
         raise ValueError(
             f"{workdir} holds no checkpoint of {entry.predictor!r}: the run has not come so far, or lost it."
         )
     state, step = found
-    params = jax.tree.map(lambda column: jnp.asarray(column[group.ids.index(entry.id)]), join(state.parts))
+    params = jax.tree.map(lambda column: jnp.asarray(column[ids.index(entry.id)]), join(state.parts))
     return Trained(entry.member.predictor, params, entry.member.eval_task, step, entry.point)
 
 

@@ -21,7 +21,8 @@ from icl_sim.engine.simulate import Chunk
 from icl_sim.predictors import InWeightMLP, Transformer
 from icl_sim.studies import runner
 from icl_sim.studies.plan import plan
-from icl_sim.studies.runner import CHECKPOINTS, run, simulate
+from icl_sim.studies.runner import run, simulate
+from icl_sim.studies.shards import CHECKPOINTS
 from icl_sim.studies.store import ROWS, StoreError, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import product
@@ -81,9 +82,9 @@ class FakeCheckpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, step, state):
-        self.engine.on_save(int(self.folder.name), step)
+        self.engine.on_save(int(self.folder.name.partition("-")[0]), step)
         (self.folder / f"{step:06d}").write_bytes(pickle.dumps((state, step)))
-        self.engine.saves.append((int(self.folder.name), step))
+        self.engine.saves.append((int(self.folder.name.partition("-")[0]), step))
 
     def restore(self, group):
         for path in sorted(self.folder.iterdir(), reverse=True):
@@ -125,7 +126,7 @@ def raise_at(group, step, error):
 
 
 def test_a_run_in_a_folder_equals_a_run_in_memory(engine, expected, tmp_path):
-    assert run(STUDY, tmp_path, quiet=True) == runner.Status(finished=True, groups=2, simulated=2)
+    assert run(STUDY, tmp_path, quiet=True) == runner.Status(finished=True, groups=2, simulated=2, complete=True)
     pd.testing.assert_frame_equal(load(tmp_path), expected)
     assert set(expected["step"]) == set(STUDY.evaluation.steps(STEPS)) and len(expected) == 8 * 5
     assert list(expected.columns[-2:]) == ["task.num_sequences", "seed"]
@@ -135,7 +136,7 @@ def test_a_run_in_a_folder_equals_a_run_in_memory(engine, expected, tmp_path):
 def test_what_is_finished_is_not_simulated_again(engine, expected, tmp_path):
     run(STUDY, tmp_path, quiet=True)
     engine.chunks.clear()
-    assert run(STUDY, tmp_path, quiet=True) == runner.Status(finished=True, groups=2, simulated=0)
+    assert run(STUDY, tmp_path, quiet=True) == runner.Status(finished=True, groups=2, simulated=0, complete=True)
     assert engine.chunks == []
     (tmp_path / "results.parquet").unlink()
     assert run(STUDY, tmp_path, quiet=True).simulated == 0 and (tmp_path / "results.parquet").exists()
@@ -183,7 +184,7 @@ def test_a_signal_saves_and_the_next_run_goes_on_from_there(engine, expected, tm
     before = signal.getsignal(name)
     engine.on_chunk = interrupt
     status = run(STUDY, tmp_path, quiet=True)
-    assert status == runner.Status(finished=False, groups=2, simulated=2)
+    assert status == runner.Status(finished=False, groups=2, simulated=2, complete=False)
     assert engine.saves[-1] == (4, 20) and "Finishing this chunk" in capfd.readouterr().err
     assert signal.getsignal(name) == before
     assert (tmp_path / "results.parquet").exists()

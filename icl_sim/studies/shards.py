@@ -1,0 +1,119 @@
+"""Shards: a study divided over jobs that share its folder and need to know nothing of one another.
+
+Shard i of n does a pack of members of its own and writes into `shards/i-of-n` alone, as a whole run writes into the
+folder itself. Whoever finishes last makes the table of all. A member is done once, wherever that was: shards of
+another n, and the whole run, find it finished.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import zlib
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from icl_sim.engine.group import Group
+from icl_sim.studies.plan import Plan
+
+FOLDER, CHECKPOINTS = "shards", "checkpoints"
+MOST = 100_000
+_NAME = re.compile(r"(\d{1,6})-of-(\d{1,6})")
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Shard:
+    """One of the jobs that a study is divided over.
+
+    Attributes:
+      of: n, how many there are.
+      number: i, from 1 to n.
+    """
+
+    of: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """From "i/n". Raises ValueError in a sentence."""
+        found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]) <= MOST:
+            raise ValueError(
+                f"The shard is {text!r}; it must be i/n with i from 1 to n and n at most {MOST:,}, as 2/8."
+            )
+        return cls(of=int(found[2]), number=int(found[1]))
+
+    def folder(self, workdir: Path) -> Path:
+        """Where it keeps its rows, checkpoints and lock."""
+        return workdir / FOLDER / f"{self.number}-of-{self.of}"
+
+
+def begun(workdir: str | os.PathLike) -> list[Shard]:
+    """All shards of every division that some shard has begun in a folder, in order."""
+    folders = Path(workdir).expanduser().glob(f"{FOLDER}/*/")
+    numbers = {int(found[2]) for folder in folders if (found := _NAME.fullmatch(folder.name))}
+    return [Shard(of=of, number=number) for of in sorted(numbers) for number in range(1, of + 1)]
+
+
+def homes(workdir: Path) -> list[Path]:
+    """The folders that may hold rows and checkpoints: that of the run, then those of shards in order."""
+    found = (_NAME.fullmatch(folder.name) for folder in workdir.glob(f"{FOLDER}/*/"))
+    shards = sorted(Shard(of=int(name[2]), number=int(name[1])) for name in found if name)
+    return [workdir, *(shard.folder(workdir) for shard in shards)]
+
+
+def pack(planned: Plan, shard: Shard | None) -> list[tuple[Group, int]]:
+    """What a shard has to do, or the whole run without one: groups, or parts of them, and the steps of each.
+
+    Members in the order of groups are cut into n stretches of equal numbers of updates, so that at most n - 1 groups
+    are compiled by more than one. What trains nothing counts as one update.
+    """
+    whole = list(zip(planned.groups, planned.steps, strict=True))
+    if shard is None:
+        return whole
+    weights = [np.full(len(group), max(steps, 1), float) for group, steps in whole]
+    weight_M = np.concatenate(weights)
+    middle_M = (np.cumsum(weight_M) - weight_M / 2) / np.sum(weight_M)  # of the whole work, where each member lies
+    mine_M = np.floor(middle_M * shard.of).astype(int) == shard.number - 1
+    parts, first = [], 0
+    for group, steps in whole:
+        mine = mine_M[first : first + len(group)]
+        first += len(group)
+        if mine.any():
+            parts.append((taken(group, mine), steps))
+    return parts
+
+
+def taken(group: Group, mine_M: np.ndarray) -> Group:
+    """The members of a group that a mask chooses."""
+    if mine_M.all():
+        return group
+    ids = tuple(number for number, is_mine in zip(group.ids, mine_M, strict=True) if is_mine)
+    return Group(ids, jax.tree.map(lambda column: column[mine_M], group.members))
+
+
+def checkpoint_folder(home: Path, group: Group, planned: Plan) -> Path:
+    """Where a group of a run, or the part of one that a shard has to do, keeps its checkpoints.
+
+    A part is named by its members, since which are left depends on what others have finished.
+    """
+    first = f"{group.ids[0]:06d}"
+    if any(whole.ids == group.ids for whole in planned.groups):
+        return home / CHECKPOINTS / first
+    return home / CHECKPOINTS / f"{first}-{zlib.crc32(repr(group.ids).encode()):08x}"
+
+
+def checkpoint_folders(workdir: Path, planned: Plan, member: int) -> list[tuple[Path, Group]]:
+    """Where checkpoints of a member may be, with the group that they are of: those of the whole run first."""
+    found = []
+    for shard in (None, *begun(workdir)):
+        home = workdir if shard is None else shard.folder(workdir)
+        of_member = (group for group, _ in pack(planned, shard) if member in group.ids)
+        found += [(checkpoint_folder(home, group, planned), group) for group in of_member]
+    return [(folder, group) for folder, group in found if folder.is_dir()]
