@@ -26,7 +26,7 @@ MODEL, ETA = "model", "predictors.model.momentum"
 ETAS = (0.0, 0.1, 0.3, 0.5)
 SCALES = {
     "text": {"reference": Scale(steps=2_000, seeds=3, points=12), "quick": Scale(steps=300, seeds=1, points=6)},
-    "classes": {"reference": Scale(steps=4_000, seeds=3, points=40), "quick": Scale(steps=1_500, seeds=1, points=15)},
+    "classes": {"reference": Scale(steps=3_000, seeds=3, points=40), "quick": Scale(steps=1_500, seeds=1, points=15)},
 }
 # The widths of heads and the shape of blocks are GPT's.
 TEXT = Transformer(
