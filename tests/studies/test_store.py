@@ -54,7 +54,8 @@ def test_what_is_written_is_read(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "new" / "run" / RESULTS), table)
     assert list(table["value"]) == [0.5] * 3 + [0, 3 / 8, 7 / 8]
     with opened(tmp_path / "new" / "run") as store:
-        assert store.ended_at(IDS) == 7 and store.ended_at((0,)) == 7 and store.ended_at((0, 9)) is None and store.is_tabulated()
+        assert store.ended_at(IDS) == 7 and store.ended_at((0,)) == 7 and store.ended_at((0, 9)) is None
+        assert store.is_tabulated()
         assert store.has(IDS, 3) and not store.has(IDS, 4)
 
 
