@@ -22,7 +22,8 @@ import jax.numpy as jnp
 
 from icl_sim import names
 from icl_sim.lm.architecture import Architecture
-from icl_sim.lm.layers import RECORDS, Momentum, Past, Place, angles, parts, per_layer
+from icl_sim.lm.attention import Past
+from icl_sim.lm.layers import RECORDS, Momentum, Place, angles, parts, per_layer
 from icl_sim.types import Array, Key, Params, setting
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from flax import nnx
 
 from icl_sim.lm.architecture import Architecture, Rope
+from icl_sim.lm.attention import Past, attend, logits
 from icl_sim.predictors.networks.seam import Functional, functional
 from icl_sim.types import Array, Leaf, setting, static
 
@@ -28,8 +29,6 @@ ACTS = {
     "silu": jax.nn.silu,
 }
 RECORDS = ("attention", "logits", "query", "key", "value", "block")
-LEAST_STRETCH, MOST_STRETCHES = 128, 8  # of queries that attend together
-UNSEEN = -1e30  # finite, so that a token that sees nothing has numbers too
 
 
 @setting
@@ -69,13 +68,6 @@ class Place(NamedTuple):
     cosine_XBTJ: Array | None
     recorded_BP: Array | None
     momentum: Momentum | None
-
-
-class Past(NamedTuple):
-    """Keys (rotated) and values of one layer, from a cache; B is 1 where all sequences share them."""
-
-    key_BSGK: Array
-    value_BSGK: Array
 
 
 class Norm(nnx.Module):
@@ -159,13 +151,13 @@ class Block(nnx.Module):
         if place.sine_XBTJ is not None and place.cosine_XBTJ is not None:
             sine_BTJ, cosine_BTJ = place.sine_XBTJ[layer["rope"]], place.cosine_XBTJ[layer["rope"]]
             q_BTHK, k_BTGK = (rotated(x, sine_BTJ, cosine_BTJ, a.rope_interleaved) for x in (q_BTHK, k_BTGK))
-        note("logits", lambda: _logits(at(q_BTHK), k_BTGK, past))
+        note("logits", lambda: logits(at(q_BTHK), k_BTGK, past))
 
         age_BTS = place.position_BT[:, :, None] - place.slot_BS[:, None]
         visible_BTS = (age_BTS >= 0) & (place.slot_BS >= 0)[:, None]
         if any(a.windows):
             visible_BTS = visible_BTS & (age_BTS < layer["window"])
-        mix_BTA = _attend_causally(q_BTHK, k_BTGK, v_BTGK, past, visible_BTS, _decay(place, age_BTS))
+        mix_BTA = attend(q_BTHK, k_BTGK, v_BTGK, past, visible_BTS, _decay(place, age_BTS))
         attention_BTD = self.output(mix_BTA)
         note("attention", lambda: at(attention_BTD))
         if a.sandwich_norms:
@@ -324,102 +316,6 @@ def sinusoid(position_BT: Array, width: int) -> Array:
     angle_BTJ = position_BT.astype(jnp.float32)[..., None] * frequency_J[None, None]
     waves = jnp.concatenate([jnp.sin(angle_BTJ), jnp.cos(angle_BTJ)], axis=-1)
     return jnp.pad(waves, ((0, 0), (0, 0), (0, width % 2)))
-
-
-def _attend_causally(
-    q_BTHK: Array,
-    k_BTGK: Array,
-    v_BTGK: Array,
-    past: Past | None,
-    visible_BTS: Array,
-    decay_BTS: Array | None,
-) -> Array:
-    """`_attend`, a stretch of queries after the other, without the keys of the pass that are later than all of them."""
-    T, old = q_BTHK.shape[1], 0 if past is None else past.key_BSGK.shape[1]
-    stretch = max(LEAST_STRETCH, -(-T // MOST_STRETCHES))
-    mixes = []
-    for start in range(0, T, stretch):
-        end = min(start + stretch, T)
-        visible_BQS = visible_BTS[:, start:end, : old + end]
-        decay_BQS = None if decay_BTS is None else decay_BTS[:, start:end, : old + end]
-        mixes.append(_attend(q_BTHK[:, start:end], k_BTGK[:, :end], v_BTGK[:, :end], past, visible_BQS, decay_BQS))
-    return jnp.concatenate(mixes, axis=1)
-
-
-def _attend(
-    q_BTHK: Array,
-    k_BTGK: Array,
-    v_BTGK: Array,
-    past: Past | None,
-    visible_BTS: Array,
-    decay_BTS: Array | None,
-) -> Array:
-    """The mix of values that each token sees, heads concatenated, `[B, T, A]`; the softmax is in float32.
-
-    Slots of the cache and of the pass are summed apart, and the mix is divided, not the map: so nothing as large as the
-    map is copied. M are the queries of one key head, R T.
-    """
-    B, T, H, K = q_BTHK.shape
-    G = k_BTGK.shape[2]
-    q_GBMK = _by_head(q_BTHK, G)
-    parts = [(k_BTGK, v_BTGK)] if past is None else [past, (k_BTGK, v_BTGK)]
-    old = 0 if past is None else past.key_BSGK.shape[1]
-    cuts = [slice(0, None)] if past is None else [slice(0, old), slice(old, None)]
-
-    def scores(key_BSGK: Array, cut: slice) -> Array:
-        score_GBMS = _product(q_GBMK, jnp.transpose(key_BSGK, (2, 0, 3, 1)))
-        visible_1B1TS = visible_BTS[None, :, None, :, cut]
-        score_GBRTS = jnp.reshape(score_GBMS, (G, B, H // G, T, -1))
-        return jnp.reshape(jnp.where(visible_1B1TS, score_GBRTS, UNSEEN), score_GBMS.shape)
-
-    score = [scores(key_BSGK, cut) for (key_BSGK, _), cut in zip(parts, cuts, strict=True)]
-    largest_GBM1 = functools.reduce(jnp.maximum, (jnp.max(part, axis=-1, keepdims=True) for part in score))
-    largest_GBM1 = jax.lax.stop_gradient(largest_GBM1)
-    weights = [jnp.exp(part - largest_GBM1) for part in score]
-    values = [jnp.transpose(value_BSGK, (2, 0, 1, 3)) for _, value_BSGK in parts]
-    pairs = list(zip(weights, values, strict=True))
-    total_GBM1 = functools.reduce(jnp.add, (jnp.sum(weight, axis=-1, keepdims=True) for weight in weights))
-    mixes = (_product(weight.astype(value.dtype), value) for weight, value in pairs)
-    mix_GBMK = functools.reduce(jnp.add, mixes) / total_GBM1
-    if decay_BTS is not None:
-        for value_GBSK, cut in zip(values, cuts, strict=True):
-            mix_GBMK = mix_GBMK + _momentum(decay_BTS[..., cut], value_GBSK, mix_GBMK)
-    mix_GBRTK = jnp.reshape(mix_GBMK.astype(v_BTGK.dtype), (G, B, H // G, T, K))
-    return jnp.reshape(jnp.transpose(mix_GBRTK, (1, 3, 0, 2, 4)), (B, T, H * K))
-
-
-def _logits(q_BTHK: Array, k_BTGK: Array, past: Past | None) -> Array:
-    """Products of queries with the keys of the past, then of the pass, `[B, H, T, S]` in float32, unmasked."""
-    B, T, H, _ = q_BTHK.shape
-    q_GBMK = _by_head(q_BTHK, k_BTGK.shape[2])
-    keys = [k_BTGK] if past is None else [past.key_BSGK, k_BTGK]
-    logits_GBMS = jnp.concatenate([_product(q_GBMK, jnp.transpose(key, (2, 0, 3, 1))) for key in keys], axis=-1)
-    return jnp.reshape(jnp.swapaxes(logits_GBMS, 0, 1), (B, H, T, -1))
-
-
-def _by_head(q_BTHK: Array, G: int) -> Array:
-    """Queries by the key head that they read, `[G, B, R T, K]`."""
-    B, T, H, K = q_BTHK.shape
-    q_GBRTK = jnp.transpose(jnp.reshape(q_BTHK, (B, T, G, H // G, K)), (2, 0, 3, 1, 4))
-    return jnp.reshape(q_GBRTK, (G, B, -1, K))
-
-
-def _product(x_GBMX: Array, y_GBXN: Array) -> Array:
-    """Matrix products in float32; where one y serves all sequences, one product for them together, without copies."""
-    G, B, M, X = x_GBMX.shape
-    multiply = functools.partial(jnp.matmul, preferred_element_type=jnp.float32)
-    if y_GBXN.shape[1] == B:
-        return multiply(x_GBMX, y_GBXN)
-    return jnp.reshape(multiply(jnp.reshape(x_GBMX, (G, B * M, X)), y_GBXN[:, 0]), (G, B, M, -1))
-
-
-def _momentum(decay_BTS: Array, value_GBSK: Array, like_GBMK: Array) -> Array:
-    """The decayed sum of values, the same for all queries of a key head."""
-    G, B, M, K = like_GBMK.shape
-    T, S = decay_BTS.shape[1:]
-    decay_BTS, value_GBSK = jnp.broadcast_to(decay_BTS, (B, T, S)), jnp.broadcast_to(value_GBSK, (G, B, S, K))
-    sum_GBTK = jnp.einsum("BTS,GBSK->GBTK", decay_BTS, value_GBSK)
-    return jnp.reshape(jnp.broadcast_to(sum_GBTK[:, :, None], (G, B, M // T, T, K)), like_GBMK.shape)
 
 
 def _decay(place: Place, age_BTS: Array) -> Array | None:

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_sim.lm import decoder, layers
+from icl_sim.lm import attention, decoder
 from icl_sim.lm.architecture import Architecture, Rope
 from icl_sim.lm.layers import RECORDS, Momentum, frequencies
-from icl_sim.predictors.networks import attention
+from icl_sim.predictors.networks.attention import momentum as decay
 
 # All that can differ from layer to layer does.
 MIXED = Architecture(
@@ -80,7 +80,7 @@ def test_a_shared_cache_changes_nothing(params, ids_BT, whole, padding):
 
 def test_stretches_of_queries_change_nothing(params, ids_BT, whole, monkeypatch):
     """Twelve tokens attend in stretches of 5, 5 and 2, of their own keys and after a cache."""
-    monkeypatch.setattr(layers, "LEAST_STRETCH", 5)
+    monkeypatch.setattr(attention, "LEAST_STRETCH", 5)
     stretched = jax.jit(lambda ids_BT, cache: decoder.forward(MIXED, params, ids_BT, cache=cache))
     first = stretched(ids_BT, None)
     close(first.hidden_BTD, whole.hidden_BTD)
@@ -162,7 +162,7 @@ def test_momentum_adds_its_sum_of_values(params, ids_BT):
     momentum = Momentum(eta=0.4)
     with_it = forward(flat, one, ids_BT, momentum=momentum, **asked)
     values = np.repeat(np.reshape(plain.record["value"][0], (3, T, 2, 8)), 2, axis=2)
-    decay_TT = attention.momentum(T, 0.4, exclude_self=True, normalised=False)
+    decay_TT = decay(T, 0.4, exclude_self=True, normalised=False)
     added = np.reshape(np.einsum("ts,bshk->bthk", decay_TT, values), (3, T, -1))
     difference = with_it.record["attention"] - plain.record["attention"]
     close(difference[0], added @ one["layers"]["output"]["kernel"][0])
