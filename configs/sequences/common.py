@@ -38,8 +38,8 @@ class Scale:
 
 
 def few_labels(preset, labels: int = 32):
-    """A preset of Singh et al. 2025 on 1,024 classes that share labels: a head forms in minutes then, where with labels
-    of their own none does."""
+    """A preset of Singh et al. 2025 on 1,024 classes that share labels: a head forms in minutes then, in some seeds,
+    where with labels of their own none does."""
     own = {"relabels": labels} if preset is singh_icl else {"ways": "distinct_labels"}
     return preset(1024, Clusters(dim=64, noise=0.1, exemplars=20)).replace(num_labels=labels, **own)
 

@@ -6,7 +6,8 @@ al. 2025, whose bursts are the shortest.
 
 A sequence is A a B b and A, the two pairs in any order, of 1,024 classes under 32 labels. Of width 64 all, a
 transformer of two layers of attention alone has 33,000 parameters besides its embeddings, an LSTM and a GRU of two
-layers 66,000 and 50,000. Words: see common.py.
+layers 66,000 and 50,000. In one of three seeds the transformer copies from its context, in two it knows the classes
+instead; the recurrent networks do neither within 4,000 steps. Words: see common.py.
 """
 
 import icl_sim as icl
