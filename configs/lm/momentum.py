@@ -25,7 +25,7 @@ from icl_sim.tasks.sequences.presets import reddy
 MODEL, ETA = "model", "predictors.model.momentum"
 ETAS = (0.0, 0.1, 0.3, 0.5)
 SCALES = {
-    "text": {"reference": Scale(steps=2_000, seeds=3, points=12), "quick": Scale(steps=300, seeds=1, points=6)},
+    "text": {"reference": Scale(steps=1_000, seeds=3, points=12), "quick": Scale(steps=300, seeds=1, points=6)},
     "classes": {"reference": Scale(steps=3_000, seeds=3, points=40), "quick": Scale(steps=1_500, seeds=1, points=15)},
 }
 # The widths of heads and the shape of blocks are GPT's.
@@ -40,7 +40,7 @@ TEXT = Transformer(
     momentum_attention=True,
 )
 CLASSES = Transformer(depth=2, width=64, heads=1, momentum_attention=True)
-claim = claims_of("Dai et al. 2023, section 5", min_steps=2_000)
+claim = claims_of("Dai et al. 2023, section 5", min_steps=1_000)
 
 
 def at(metric, eval_set, eta):
