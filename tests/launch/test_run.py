@@ -87,6 +87,17 @@ def test_a_run_its_record_and_the_same_line_again(call, config, tmp_path):
     assert other.returncode == 1 and "they differ in sweep" in other.stderr
 
 
+def test_parts_of_a_study_and_the_last_one_reports(call, config, tmp_path):
+    line = (f"--config={config}", f"--workdir={tmp_path}/run")
+    first = call(*line, "--shard=2/2")
+    assert first.returncode == 0 and first.stdout.strip() == "Shard 2/2 is done; the last to finish writes the report."
+    second = call(*line, "--shard=1/2")
+    assert second.returncode == 0 and f"The report is {tmp_path}/run/report.html" in second.stdout
+    assert set(pd.read_parquet(tmp_path / "run" / "results.parquet")["task.num_sequences"]) == {64, 256}
+    whole = call(*line)
+    assert whole.returncode == 0 and "All is done" in whole.stdout
+
+
 def test_a_dry_run_tells_the_plan_and_writes_nothing(call, config, tmp_path):
     done = call(f"--config={config}", f"--workdir={tmp_path}/run", "--dry_run", "--sweep=seed=0..4")
     assert done.returncode == 0 and "10 x in_weight, 40 steps" in done.stdout
@@ -110,6 +121,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(call, config, tmp_path):
         (["--workdir=w", "--config.task.seed=1.5"], "task.seed is 1.5; it must be a whole number"),
         (["--workdir=w", "--config.predictors.in_weight.hidden=(1.5,)"], "must be a tuple of whole numbers"),
         (["--workdir=w", "--config.evaluation.points=10000000000"], "evaluation.points is 10000000000"),
+        (["--workdir=w", "--shard=3/2"], "The shard is '3/2'; it must be i/n with i from 1 to n"),
         (["--workdr=w"], "Did you mean: workdir"),
         (["--workdir=w", "stray"], "Unknown argument 'stray'"),
         ([], "Give --workdir=DIR"),
