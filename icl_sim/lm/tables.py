@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import os
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from icl_sim.lm.study import QUERIES, LabelledText
 from icl_sim.studies import codec, curves, figures, report
+from icl_sim.studies.measures import count
 from icl_sim.studies.store import explained, write_atomically
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def comparison(workdir: str | os.PathLike) -> str:
         "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(_zipped(line, widths)))
         for line in lines
     ]
-    return "\n".join([rows[0], "-" * len(rows[0]), *rows[1:], "", _meaning(run)])
+    return "\n".join([rows[0], "-" * len(rows[0]), *rows[1:], "", *textwrap.wrap(_meaning(run), len(rows[0]))])
 
 
 def write_appendix(workdir: str | os.PathLike) -> None:
@@ -71,10 +73,9 @@ def _settings_table(run: Run) -> str:
 
 
 def _meaning(run: Run) -> str:
-    seeds = run.table["seed"].nunique()
     return (
-        f"Means over {seeds} seeds. Calibrated: each class's mean score is subtracted. Rec2FTP: of the queries that "
-        "finetuning corrects, those that demonstrations correct too, summed over seeds. SimAOU, SimAM, Kendall: how "
+        f"Means over {count(run.table['seed'].nunique(), 'seed')}. Calibrated: each class's mean score is subtracted. "
+        "Rec2FTP: of the queries that finetuning corrects, those that demonstrations correct too, summed over seeds. SimAOU, SimAM, Kendall: how "
         "alike the changes of attention outputs, attention maps and the order of tokens are to those of in-context "
         "learning; in brackets the same for random updates. Update: its length by that of what moved. Similarity rises "
         "with the update even where finetuning destroys the answers: read it beside the accuracy."
@@ -134,20 +135,20 @@ def _query_table(run: Run) -> str:
     for name, part in _settings(rows):
         cells = part.groupby("metric")["value"].mean().to_dict()
         settings.append((name, cells))
-    count = sum(1 for name in settings[0][1] if name.startswith("right/"))
+    size = sum(1 for name in settings[0][1] if name.startswith("right/"))
     head = "".join(
         f'<th scope="col">{html.escape(name)}</th>' for name in ("", "query", "label", *(n for n, _ in settings))
     )
     body = []
-    for number in range(min(count, _MOST_QUERIES)):
+    for number in range(min(size, _MOST_QUERIES)):
         text, label = texts[number] if number < len(texts) else ("", "")
         cells = "".join(_cell(cells.get(f"right/{number}"), cells.get(f"margin/{number}")) for _, cells in settings)
         body.append(f"<tr><td>{number + 1}</td><td>{html.escape(text)}</td><td>{html.escape(label)}</td>{cells}</tr>")
-    left = f" The first {_MOST_QUERIES} of {count}." if count > _MOST_QUERIES else ""
+    left = f" The first {_MOST_QUERIES} of {size}." if size > _MOST_QUERIES else ""
     return (
         '<p class="lead">By how much the score of the right answer is above all others, mean over seeds; '
         f"the greener, the more seeds are right.{left}</p>"
-        f"<details><summary>{min(count, _MOST_QUERIES)} queries</summary>"
+        f"<details><summary>{min(size, _MOST_QUERIES)} queries</summary>"
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div></details>'
     )
 
