@@ -75,10 +75,11 @@ def _settings_table(run: Run) -> str:
 def _meaning(run: Run) -> str:
     return (
         f"Means over {count(run.table['seed'].nunique(), 'seed')}. Calibrated: each class's mean score is subtracted. "
-        "Rec2FTP: of the queries that finetuning corrects, those that demonstrations correct too, summed over seeds. SimAOU, SimAM, Kendall: how "
-        "alike the changes of attention outputs, attention maps and the order of tokens are to those of in-context "
-        "learning; in brackets the same for random updates. Update: its length by that of what moved. Similarity rises "
-        "with the update even where finetuning destroys the answers: read it beside the accuracy."
+        "Rec2FTP: of the queries that finetuning corrects, those that demonstrations correct too, summed over seeds. "
+        "SimAOU, SimAM, Kendall: how alike the changes of attention outputs, attention maps and the order of tokens "
+        "are to those of in-context learning; in brackets the same for random updates. Update: its length by that of "
+        "what moved. Similarity rises with the update even where finetuning destroys the answers: read it beside the "
+        "accuracy."
     )
 
 
