@@ -141,10 +141,12 @@ def _update(
     return stepped, loss, query_ATD
 
 
-def loss_and_query(architecture: Architecture, params: Params, ids_T: Array, length: Array) -> tuple[Array, Array]:
-    """The mean cross-entropy of every token but the first, and q of all, `[A, T, H K]`."""
+def loss_and_query(
+    architecture: Architecture, params: Params, ids_T: Array, length: Array, begin: Array | int = 1
+) -> tuple[Array, Array]:
+    """The mean cross-entropy of every token from number `begin` on, and q of all, `[A, T, H K]`."""
     out = decoder.forward(architecture, params, ids_T[None], record=("query",))
-    return _cross_entropy(architecture, params, out.hidden_BTD[0], ids_T, length), out.record["query"][:, 0]
+    return _cross_entropy(architecture, params, out.hidden_BTD[0], ids_T, length, begin), out.record["query"][:, 0]
 
 
 def layer_gradients(
@@ -202,13 +204,21 @@ def _layer_loss(
     return _cross_entropy(architecture, head, hidden_TD, ids_T, length), (x_BTD, seen["query"][0])
 
 
-def _cross_entropy(architecture: Architecture, params: Params, hidden_TD: Array, ids_T: Array, length: Array) -> Array:
-    """-log p of every token but the first, averaged over those that are real."""
+def _cross_entropy(
+    architecture: Architecture,
+    params: Params,
+    hidden_TD: Array,
+    ids_T: Array,
+    length: Array,
+    begin: Array | int = 1,
+) -> Array:
+    """-log p of every token from number `begin` on, averaged over those that are real."""
     logits_TV = decoder.unembed(architecture, params, hidden_TD[:-1])
     chosen_T = jnp.take_along_axis(logits_TV, ids_T[1:, None], axis=1)[:, 0]
     cost_T = jax.nn.logsumexp(logits_TV, axis=-1) - chosen_T
-    real_T = jnp.arange(1, len(ids_T)) < length
-    return jnp.sum(jnp.where(real_T, cost_T, 0.0)) / jnp.maximum(length - 1, 1)
+    number_T = jnp.arange(1, len(ids_T))
+    counted_T = (begin <= number_T) & (number_T < length)
+    return jnp.sum(jnp.where(counted_T, cost_T, 0.0)) / jnp.maximum(length - begin, 1)
 
 
 @jax.jit
