@@ -225,8 +225,8 @@ def test_separated_every_drawing_is_a_class():
 
 def test_a_class_is_one_character_in_one_orientation_in_all_of_its_drawings():
     """Released features of Omniglot take drawings i, i + 20, ... for classes, of a list in which every drawing is
-    followed by its 7 other orientations: a class is then of 2 or 3 drawings in all orientations, and the first 1,623
-    classes are of 203 characters."""
+    followed by its 7 other orientations: a class is then of 3 or 4 drawings in several orientations each, and the
+    first 1,623 classes are of 203 characters."""
     drawers = 3
     released = [[divmod(20 * c + i, 8) for i in range(20)] for c in range(1623)]  # (drawing of all, orientation)
     assert {len({drawing for drawing, _ in of_class}) for of_class in released} <= {3, 4}
