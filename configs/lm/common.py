@@ -48,8 +48,8 @@ def comparison(data, name, arg, extra=()):
     study = icl.Study(
         name=f"In-context learning and finetuning on {name}",
         description=f"{name}: the model as it is, with demonstrations in its context, and finetuned on them one by one "
-        "(keys and values only). Similarities compare the changes that both make to attention; `untrained` has random "
-        "weights, `trained_embeddings` random layers, `layer_causal` a loss per layer.",
+        "(keys and values only). Similarities compare the changes that both make to attention. Beside them: "
+        "untrained, with random weights; trained embeddings, with random layers; layer causal, with a loss per layer.",
         task=LabelledText(**{"data": data, **scale.task}),
         predictors=predictors,
         training=icl.Training(steps=0),
