@@ -78,14 +78,18 @@ def test_training_steps_train_nothing():
 def test_a_finished_run_calculates_nothing_again(tmp_path, monkeypatch):
     one = study()
     groups = len(plan(one).groups)
-    assert runner.run(one, tmp_path, quiet=True) == runner.Status(finished=True, groups=groups, simulated=groups)
+    assert runner.run(one, tmp_path, quiet=True) == runner.Status(
+        finished=True, groups=groups, simulated=groups, complete=True
+    )
     check(icl.load(tmp_path), set(PREDICTORS) - {"union"})
 
     def again(*args, **kwargs):
         raise AssertionError("simulated again")
 
     monkeypatch.setattr(runner, "simulate_group", again)
-    assert runner.run(one, tmp_path, quiet=True) == runner.Status(finished=True, groups=groups, simulated=0)
+    assert runner.run(one, tmp_path, quiet=True) == runner.Status(
+        finished=True, groups=groups, simulated=0, complete=True
+    )
     check(icl.load(tmp_path), set(PREDICTORS) - {"union"})
 
 
