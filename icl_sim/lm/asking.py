@@ -87,7 +87,7 @@ def ask(
     """Scores the candidates of every query.
 
     Demonstrations are encoded once, and all queries and candidates look at the same keys and values. Where every
-    candidate is one token, a query is one pass; otherwise it is one for each candidate.
+    candidate is one token, a query is one pass; otherwise it is one more for each longer candidate.
 
     Args:
       shots: whether the demonstrations stand before each query (ICL), or nothing does (ZSL, FT).
@@ -114,8 +114,8 @@ def ask(
         logits_NC[rows], log_probs_NCJ[rows, :, 0] = logits_BC[: len(rows)], log_probs_BC[: len(rows)]
         if record:
             kept.append((rows, _cut(seen, len(rows), len(before), cache, shown_K)))
-    if size > 1:
-        for number, candidate in enumerate(prompts.candidates):
+    for number, candidate in enumerate(prompts.candidates):
+        if len(candidate) > 1:  # of the others the first pass says all
             log_probs_NCJ[:, number, : len(candidate)] = _continued(
                 architecture, params, cache, prompts.queries, candidate, batch_size
             )
