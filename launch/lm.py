@@ -1,10 +1,11 @@
-"""Compares in-context learning with finetuning in a pretrained language model, and prints the comparison last.
+"""Compares in-context learning with finetuning in a pretrained language model, and prints a table of it last.
 
     python launch/lm.py --config=configs/lm/sst2.py:quick --workdir=DIR [--config.task.model=FOLDER]
                         [--config.task.folder=FOLDER] [--sweep="seed=1..7"] [--dry_run]
 
 A study as any other: the flags are those of launch/run.py, and the same line again goes on where the last run stopped.
-Here all cores work on one model, and the report has a table of the settings and one of every query.
+Here all cores work on one model, and the report has a table of the settings and one of every query, or, of
+configs/lm/conflict.py, one of every name.
 """
 
 from __future__ import annotations
@@ -24,11 +25,16 @@ def main(argv: list[str]) -> int:
 
 
 def _report(workdir: str) -> None:
-    from icl_sim.lm import tables
+    from icl_sim.lm import conflict_tables, tables
+    from icl_sim.studies import report
 
-    tables.write_appendix(workdir)
+    kinds = {"icl_sim.lm.study:LabelledText": tables, "icl_sim.lm.conflict_study:NamesAndCities": conflict_tables}
+    told = kinds.get(report.read(workdir).task_kind or "")
+    if told is not None:
+        told.write_appendix(workdir)
     run.write_report(workdir)
-    print(f"\n{tables.comparison(workdir)}")
+    if told is not None:
+        print(f"\n{told.comparison(workdir)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Who lives where: memory against context in a language model (Chan et al. 2025, section on language models).
 
-    python launch/run.py --config=configs/lm/conflict.py:quick --workdir=out/lm_conflict_quick
-    python launch/run.py --config=configs/lm/conflict.py --workdir=out/lm_conflict
+    python launch/lm.py --config=configs/lm/conflict.py:quick --workdir=out/lm_conflict_quick
+    python launch/lm.py --config=configs/lm/conflict.py --workdir=out/lm_conflict
 
 SmolLM2-135M is finetuned on four invented pairs of a name and a city and four word-like ones, and asked with a context
 that says another city. The paper does so with a model that is not public and gives no statistics: what it states is
@@ -17,7 +17,7 @@ from icl_sim.studies.figures import Lines, Quantity
 SOURCE = "Chan et al. 2025, finetuned language model"
 REPETITIONS = (1, 2, 4, 8, 1, 2, 4, 8)
 SCALES = {
-    "paper": ("smollm2", Memorising(repetitions=REPETITIONS)),
+    "paper": ("smollm2", Memorising(repetitions=REPETITIONS, steps=64, every=32, learning_rate=0.001)),
     "quick": ("tiny", Memorising(repetitions=REPETITIONS, steps=40, every=20, learning_rate=0.1)),
 }
 SHARES = (("memorised", "as trained, no context"), ("from_weights", "as trained"), ("from_context", "as in context"))

@@ -106,6 +106,7 @@ def trained(
     every: int = 50,
     learning_rate: float = 1e-2,
     seed: int = 0,
+    base: Table | None = None,
 ) -> list[Point]:
     """Finetunes all parameters on the pairs, one a step, on the tokens of the answer alone, and asks along the way.
 
@@ -114,6 +115,7 @@ def trained(
       every: steps between two tables; there is one before the first step and one after the last.
       learning_rate: of plain gradient descent.
       seed: of the order.
+      base: what the model says before the first step, where that is known already.
 
     Raises:
       ValueError: for steps or repetitions that are no positive numbers.
@@ -127,7 +129,8 @@ def trained(
     seen_P, losses = np.zeros(len(pairs), int), []
     written = [_training_text(tokenizer, name, city) for name, city in pairs]
     longest = max(len(ids) for ids, _ in written)
-    points = [Point(0, seen_P.copy(), float("nan"), ask_all(architecture, params, tokenizer, pairs))]
+    base = ask_all(architecture, params, tokenizer, pairs) if base is None else base
+    points = [Point(0, seen_P.copy(), float("nan"), base)]
     rate = jnp.float32(learning_rate)
     for step, number in enumerate(order, 1):
         ids, begin = written[number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 from icl_sim.lm import conflict, study
 from icl_sim.types import Batch, Key, Predictor, Task, setting, static
 
-STEPS, EXPOSURES = "steps", "exposures"  # evaluation sets: over steps of finetuning, over repetitions of a pair
+# Evaluation sets: over steps of finetuning, over repetitions of a pair, and whole tables, flattened, of both models.
+STEPS, EXPOSURES, ANSWERS = "steps", "exposures", "answers"
+MODELS = ("base", "finetuned")
 GROUPS = {"invented": slice(0, len(conflict.INVENTED)), "word_like": slice(len(conflict.INVENTED), None)}
 
 
@@ -48,6 +51,7 @@ class Memorising(Predictor):
     Measures: "memorised", the share of names that are answered as trained without a context; "from_weights" and
     "from_context", the shares of contradicting contexts that are answered as trained, and as the context says; each of
     all names and of the invented and the word-like ones. Over steps they are `NAME/STEP`, over repetitions `NAME/N`.
+    The tables of `icl_sim.lm.conflict` are kept too, as `MODEL_memory/I` and `MODEL_context/I`.
 
     Attributes:
       steps, every, learning_rate, repetitions: as in `icl_sim.lm.conflict.trained`.
@@ -80,17 +84,28 @@ class Memorising(Predictor):
             every=self.every,
             learning_rate=self.learning_rate,
             seed=task.seed or 0,
+            base=_base(task.model),
         )
         found: dict[Any, float] = dict(_shares(points[-1].table))
         found |= {f"base_{name}": value for name, value in _shares(points[0].table).items()}
         for point in points:
             found |= {(STEPS, f"{name}/{point.step}"): value for name, value in _shares(point.table).items()}
+        for name, point in zip(MODELS, (points[0], points[-1]), strict=True):
+            for what, values in (("memory", point.table.memory_PC), ("context", point.table.context_PQC)):
+                found |= {(ANSWERS, f"{name}_{what}/{i}"): float(value) for i, value in enumerate(values.ravel())}
         seen_XP = np.concatenate([point.seen_P for point in points])
         for name in ("memorised", "from_weights", "from_context"):
             value_XP = np.concatenate([np.asarray(getattr(point.table, name), float) for point in points])
             for count in np.unique(seen_XP):
                 found[EXPOSURES, f"{name}/{count}"] = float(value_XP[seen_XP == count].mean())
         return found
+
+
+@functools.lru_cache(1)
+def _base(name: str) -> conflict.Table:
+    """What the model says before finetuning, which is the same for all seeds."""
+    model = study.loaded(name)
+    return conflict.ask_all(model.architecture, model.params, model.tokenizer)
 
 
 def _shares(table: conflict.Table) -> dict[str, float]:

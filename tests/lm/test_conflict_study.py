@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from icl_sim.lm import conflict, study
+from icl_sim.lm import conflict, conflict_study, study
 from icl_sim.lm.conflict import Point, Table
 from icl_sim.lm.conflict_study import EXPOSURES, STEPS, Memorising, NamesAndCities
 
@@ -26,6 +26,7 @@ def test_shares_by_step_and_by_repetition(monkeypatch):
         Point(10, np.array([0, 0, 0, 0, 1, 2, 3, 4]), 1.0, table(6, 4)),
     ]
     monkeypatch.setattr(conflict, "trained", lambda *args, **kwargs: points)
+    monkeypatch.setattr(conflict_study, "_base", lambda name: points[0].table)
     told = Memorising().calculate(NamesAndCities(model="tiny", seed=0))
     assert (told["memorised"], told["from_weights"], told["from_context"]) == (0.75, 0.5, 0.5)
     assert (told["from_weights_invented"], told["from_weights_word_like"]) == (1, 0)
