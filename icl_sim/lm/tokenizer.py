@@ -68,14 +68,17 @@ def from_folder(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         vocabulary, merges = folder / "vocab.json", read_text(folder / "merges.txt").splitlines()
         pairs = [line for line in merges if line and not line.startswith("#version")]
-        special = [token for token in ("<|endoftext|>",) if token in read_json(vocabulary)]
-        inner = byte_level(read_json(vocabulary), pairs, GPT2_WORDS, special, str(vocabulary))
+        ids = read_json(vocabulary)
+        special = [token for token in ("<|endoftext|>",) if isinstance(ids, dict) and token in ids]
+        inner = byte_level(ids, pairs, GPT2_WORDS, special, str(vocabulary))
     else:
         return None
     settings = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
     settings = settings if isinstance(settings, dict) else {}
     bos, eos = (_special(inner, settings.get(f"{end}_token"), config.get(f"{end}_token_id")) for end in ("bos", "eos"))
-    return Tokenizer(inner, bos, eos, starts_with_bos=bos is not None and inner.encode("a").ids[:1] == [bos])
+    # Files of GPT-2's form (OPT) say it by this key; a tokenizer.json does it, which a word shows.
+    starts = bos is not None and (settings.get("add_bos_token") is True or _first(inner, folder) == bos)
+    return Tokenizer(inner, bos, eos, starts_with_bos=starts)
 
 
 def from_json(path: Path, text: str) -> Any:
@@ -163,7 +166,8 @@ def sentence_pieces(
     The merges are found again from vocabulary and scores: every way to cut a token into two others, by its score.
     """
     tokenizers = needed("tokenizers")
-    if not isinstance(scores, list) or len(scores) != len(tokens):
+    numbers = isinstance(scores, list) and all(type(score) in (int, float) for score in scores)
+    if not numbers or len(scores) != len(tokens):
         raise ValueError(f"{where} has no score for each token.")
     vocabulary = {token: number for number, token in enumerate(tokens)}
     mergeable = {token for token, of in zip(tokens, types, strict=True) if of == NORMAL}
@@ -197,15 +201,25 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
     ends = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos}
     settings = {name: tokenizer.inner.id_to_token(token) for name, token in ends.items() if token is not None}
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if tokenizer.starts_with_bos:
+        settings["add_bos_token"] = True
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _first(inner: Any, folder: Path) -> int | None:
+    """The id with which a text begins, tokens of the tokenizer's own included."""
+    try:
+        return next(iter(inner.encode("a").ids), None)
+    except Exception as error:  # noqa: BLE001, the package has no class of its own
+        raise ValueError(f"{folder} has a tokenizer that cannot read a word: {str(error)[:200]}") from None
 
 
 def _special(inner: Any, name: Any, number: Any) -> int | None:
     """The id of a special token, from its name (or an object with its `content`) or its number in the config."""
     if isinstance(name, dict):
         name = name.get("content")
-    if isinstance(name, str):
-        return inner.token_to_id(name)
+    if isinstance(name, str) and (found := inner.token_to_id(name)) is not None:
+        return found
     if isinstance(number, list) and number:
         number = number[0]
     return number if type(number) is int and number >= 0 else None

@@ -138,3 +138,32 @@ def test_fuzzed_tokenizers_are_sentences(tmp_path):
             refused += 1
             assert 10 < len(str(error)) < 600
     assert refused > 100
+
+
+def test_gpt2s_form_says_by_a_key_that_texts_begin_with_a_token_and_it_survives_saving(tmp_path):
+    folder = gpt2_folder(tmp_path)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": True, "bos_token": "<|endoftext|>"}))
+    made = tokenizer.from_folder(folder, {})
+    assert made.starts_with_bos and made.encode("ab") == [VOCABULARY["ab"]]
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    tokenizer.save(made, saved)
+    assert tokenizer.from_folder(saved, {}).starts_with_bos
+
+
+def test_a_name_that_is_no_token_leaves_the_number_of_the_config(tmp_path):
+    folder = gpt2_folder(tmp_path)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>"}))
+    assert tokenizer.from_folder(folder, {"bos_token_id": 5}).bos == 5
+
+
+def test_vocabularies_and_scores_of_other_types_are_sentences(tmp_path):
+    (gpt2_folder(tmp_path) / "vocab.json").write_text("5")
+    with pytest.raises(ValueError, match="is no vocabulary"):
+        tokenizer.from_folder(tmp_path, {})
+    model = {"type": "WordLevel", "vocab": {"b": 0}, "unk_token": "[UNK]"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
+    with pytest.raises(ValueError, match="cannot read a word"):
+        tokenizer.from_folder(tmp_path, {"bos_token_id": 0})
+    with pytest.raises(ValueError, match="no score for each token"):
+        tokenizer.from_gguf({"model": "llama", "tokens": ["ab"], "scores": ["x"]}, "file")
