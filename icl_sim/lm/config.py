@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,7 +53,8 @@ class Config:
         value = self.get(*keys, default=default)
         if value is default:
             return value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        # Whole numbers may be larger than any float.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
             self._refuse(keys, value, "a positive number")
         return float(value)
 

@@ -120,7 +120,7 @@ def _gpt_neo_windows(c: Config, depth: int) -> tuple[int, ...]:
     groups = c.get("attention_types", default=[[["global", "local"], max(depth // 2, 1)]])
     try:
         for names_of, times in groups:
-            if not isinstance(times, int) or not 0 <= times <= MAX_DEPTH or len(kinds) > MAX_DEPTH:
+            if not isinstance(times, int) or times < 0 or len(kinds) + times * len(names_of) > MAX_DEPTH:
                 raise ValueError
             kinds += list(names_of) * times
         windows = tuple({"global": 0, "local": window}[kind] for kind in kinds)

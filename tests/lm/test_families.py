@@ -228,6 +228,7 @@ REFUSED = {
     "too deep": ("llama", {"num_hidden_layers": 10**7}, "num_hidden_layers 10000000; supported: at most 1000"),
     "heads": ("gpt2", {"n_head": 3}, "width 16 and 3 heads"),
     "kinds of attention": ("gpt_neo", {"attention_types": [[["global"], 10**12]]}, "attention_types .* supported"),
+    "more than a float": ("gpt2", {"layer_norm_epsilon": 10**400}, "layer_norm_epsilon .* a positive number"),
     "kinds of layers": ("gemma3", {"layer_types": ["chunked_attention"] * 3}, "layer_types 'chunked_attention'"),
     "crossed": ("gpt2", {"add_cross_attention": True}, "add_cross_attention True; supported: False"),
     "norms without parameters": (
