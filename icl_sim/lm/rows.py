@@ -60,6 +60,8 @@ def row_of(told: Mapping[str, Any], fields: tuple[str, ...], num_labels: int, wh
             raise ValueError(f"{where} has no field {name!r}; it must have {', '.join((*fields, 'label'))}.")
         if not isinstance(told[name], str):
             raise ValueError(f"{where} has the {name} {_shown(told[name])}; it must be a text.")
+        if any("\ud800" <= letter <= "\udfff" for letter in told[name]):
+            raise ValueError(f"{where} has the {name} {_shown(told[name])}, which holds half of a surrogate pair.")
     if "label" not in told:
         raise ValueError(f"{where} has no field 'label'; it must have {', '.join((*fields, 'label'))}.")
     label = told["label"]

@@ -27,6 +27,7 @@ def test_rows_are_read_in_order_and_blank_lines_skipped(tmp_path):
         (b"[1]", "must be a JSON object"),
         (b'{"label": 1}', "has no field 'text'"),
         (b'{"text": "a"}', "has no field 'label'"),
+        (b'{"text": "a\\ud800", "label": 1}', "holds half of a surrogate pair"),
         (b'{"text": 3, "label": 1}', "has the text 3; it must be a text"),
         (b'{"text": "a", "label": 2}', "has the label 2; it must be a whole number from 0 to 1"),
         (b'{"text": "a", "label": -1}', "has the label -1"),
