@@ -155,7 +155,7 @@ def kendall(a: np.ndarray, b: np.ndarray, variant: str = "a") -> np.ndarray:
         of the denominator, as scipy does, which their code calls.
 
     Returns:
-      NaN where K < 2, or, with "b", where either side is all ties.
+      NaN where K < 2, where a number is NaN, or, with "b", where either side is all ties.
     """
     if variant not in ("a", "b"):
         raise ValueError(f"The variant of Kendall's tau is {variant!r}; it must be a or b.")
@@ -174,6 +174,8 @@ def unit(v: np.ndarray) -> np.ndarray:
 
 
 def _tau(a_K: np.ndarray, b_K: np.ndarray, variant: str) -> float:
+    if np.isnan(a_K).any() or np.isnan(b_K).any():
+        return math.nan
     # All pairs at once: signs are small numbers and K is some hundreds.
     signs_a, signs_b = ((x[:, None] > x).astype(np.int8) - (x[:, None] < x) for x in (a_K, b_K))
     # In 32 bits, which hold the pairs of 46,340 tokens.

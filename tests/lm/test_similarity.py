@@ -115,6 +115,7 @@ def test_kendall_of_what_has_no_order():
     assert math.isnan(kendall(np.ones(5), np.arange(5), "b"))
     assert kendall(np.ones(5), np.arange(5)) == 0
     assert math.isnan(kendall(np.ones(1), np.ones(1)))
+    assert math.isnan(kendall(np.array([1, math.nan, 2]), np.arange(3)))
     assert kendall(np.arange(5), -np.arange(5)) == -1
     with pytest.raises(ValueError, match="must be a or b"):
         kendall(np.ones(3), np.ones(3), "c")
