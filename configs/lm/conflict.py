@@ -6,6 +6,8 @@
 SmolLM2-135M is finetuned on four invented pairs of a name and a city and four word-like ones, and asked with a context
 that says another city. The paper does so with a model that is not public and gives no statistics: what it states is
 checked, its numbers cannot be. Pairs come 1, 2, 4 and 8 times as often as each other, for the curve over repetitions.
+The learning rate is what one pair a step stands: of two seeds at .001 one ended with the same answer to everything, and
+so did one at .01.
 """
 
 import icl_sim as icl
@@ -17,7 +19,7 @@ from icl_sim.studies.figures import Lines, Quantity
 SOURCE = "Chan et al. 2025, finetuned language model"
 REPETITIONS = (1, 2, 4, 8, 1, 2, 4, 8)
 SCALES = {
-    "paper": ("smollm2", Memorising(repetitions=REPETITIONS, steps=64, every=32, learning_rate=0.001)),
+    "paper": ("smollm2", Memorising(repetitions=REPETITIONS, steps=64, every=32, learning_rate=0.0005)),
     "quick": ("tiny", Memorising(repetitions=REPETITIONS, steps=40, every=20, learning_rate=0.1)),
 }
 SHARES = (("memorised", "as trained, no context"), ("from_weights", "as trained"), ("from_context", "as in context"))
