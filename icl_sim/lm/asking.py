@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -60,7 +60,7 @@ class Answers:
 
     @property
     def right_N(self) -> np.ndarray:
-        return self.scores_NC.argmax(1) == self.labels_N
+        return scores.right(self.scores_NC, self.labels_N)
 
     def measures(self) -> dict[str, float]:
         """Accuracy, raw and batch-calibrated, AUC, and the share of the most frequent answer."""
@@ -71,6 +71,16 @@ class Answers:
             "auc": scores.auc(self.scores_NC, self.labels_N),
             "largest_share": float(chosen.max() / chosen.sum()),
         }
+
+
+def require_known(architecture: Architecture, texts: Iterable[Tokens]) -> None:
+    """Raises ValueError unless the model has all tokens: looked up, one beyond its table is another, silently."""
+    most = max((max(text, default=0) for text in texts), default=0)
+    if most >= architecture.vocab_size:
+        raise ValueError(
+            f"The tokenizer gives the id {most}, but the model has {architecture.vocab_size:,} tokens; they are not of "
+            "one kind."
+        )
 
 
 def ask(
@@ -94,8 +104,12 @@ def ask(
       place: the token to record. "prompt_end" is the last of the prompt; "first_candidate", as in the code of Dai et
         al. 2023, the last of the first candidate, appended to each prompt in all settings.
       record: whether to record.
+
+    Raises:
+      ValueError: where the tokenizer's ids are beyond the model's vocabulary.
     """
     require("place", place, PLACES)
+    require_known(architecture, (prompts.context, prompts.start, *prompts.queries, *prompts.candidates))
     before = prompts.context if shots else prompts.start
     cache = encoded(architecture, params, before)
     shown_K = prompts.shown if shots else np.zeros(0, np.int64)

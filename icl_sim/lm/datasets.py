@@ -87,7 +87,7 @@ def load(name: str, split: str, folder: str | os.PathLike = "") -> tuple[Row, ..
             return read_jsonl(invented / f"{split}.jsonl", found.fields, found.num_labels)
     if not os.fspath(folder):
         return _from_hub(found, split)
-    path = Path(folder).expanduser() / name / f"{split}.jsonl"
+    path = Path(os.path.expanduser(folder), name, f"{split}.jsonl")  # as it is where there is no such user
     if not path.is_file():
         raise ValueError(
             f"There is no {path}; the folder of texts must hold {name}/{found.train}.jsonl and "

@@ -23,6 +23,7 @@ import numpy as np
 
 from icl_sim.lm import decoder
 from icl_sim.lm.architecture import Architecture
+from icl_sim.lm.asking import require_known
 from icl_sim.lm.layers import per_layer
 from icl_sim.lm.prompts import Tokens
 from icl_sim.names import require
@@ -84,7 +85,9 @@ def finetune(
 ) -> Finetuned:
     """Trains on each demonstration, with `start` before it, one after the other."""
     recipe.check()
-    before = moving = trainable(params, recipe)
+    require_known(architecture, (start, *demonstrations))
+    # Small steps would round to nothing in half precision.
+    before = moving = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), trainable(params, recipe))
     rate = jnp.float32(recipe.learning_rate)
     losses, queries = [], []
     fixed = dataclasses.replace(recipe, learning_rate=0.0)  # a number of the program's input, not of its structure
@@ -99,7 +102,7 @@ def finetune(
     width = architecture.heads * architecture.head_width
     query_AKD = np.concatenate([np.asarray(one) for one in queries] or [np.zeros((architecture.depth, 0, width))], 1)
     return Finetuned(
-        merged(params, moving), tuple(map(float, losses)), query_AKD, float(moved), float(moved) / float(size)
+        merged(params, moving), tuple(map(float, losses)), query_AKD, float(moved), float(moved) / (float(size) or 1.0)
     )
 
 
@@ -111,9 +114,9 @@ def trainable(params: Params, recipe: Recipe) -> Params:
 
 
 def merged(params: Params, moved: Params) -> Params:
-    """The parameters with a part of them replaced."""
+    """The parameters with a part of them replaced, in the precision that they have."""
     if not isinstance(moved, Mapping):
-        return moved
+        return jnp.asarray(moved, params.dtype)
     return {name: merged(part, moved[name]) if name in moved else part for name, part in params.items()}
 
 

@@ -43,9 +43,14 @@ def calibrated(scores_NC: np.ndarray) -> np.ndarray:
     return scores_NC - scores_NC.mean(0)
 
 
+def right(scores_NC: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
+    """Whether the label has the highest score, the first one on ties, `[N]`; never where a score is not finite."""
+    return (scores_NC.argmax(1) == np.asarray(labels_N)) & np.isfinite(scores_NC).all(1)
+
+
 def accuracy(scores_NC: np.ndarray, labels_N: np.ndarray) -> float:
-    """The share of queries whose label has the highest score, the first one on ties."""
-    return float(np.mean(scores_NC.argmax(1) == np.asarray(labels_N)))
+    """The share of queries that are `right`."""
+    return float(np.mean(right(scores_NC, labels_N)))
 
 
 def auc(scores_NC: np.ndarray, labels_N: np.ndarray) -> float:
@@ -53,8 +58,10 @@ def auc(scores_NC: np.ndarray, labels_N: np.ndarray) -> float:
 
     For two classes: how often a query of class 1 has a higher log odds of 1 than one of class 0, ties counting half.
     For more: the mean over classes of that of each against the rest, by its probability among the candidates. NaN if
-    all queries are of one class; a class without queries is left out.
+    all queries are of one class, or a score is not finite; a class without queries is left out.
     """
+    if not np.isfinite(scores_NC).all():
+        return math.nan
     labels_N = np.asarray(labels_N)
     top_N1 = scores_NC.max(1, keepdims=True)
     log_p_NC = scores_NC - top_N1 - np.log(np.exp(scores_NC - top_N1).sum(1, keepdims=True))

@@ -90,7 +90,10 @@ class LabelledText(Task):
                 raise ValueError(f"task.{name} is {getattr(self, name)}; it must be at least {least}.")
         if self.seed is not None and self.seed < 0:
             raise ValueError(f"The seed of the demonstrations is {self.seed}; it must be at least 0.")
-        if self.model not in (TINY, *models.PACKAGED) and not Path(self.model).expanduser().exists():
+        known = self.model in (TINY, *models.PACKAGED) or (
+            self.model and os.path.exists(os.path.expanduser(self.model))
+        )
+        if not known:
             raise ValueError(
                 f"task.model is {self.model!r}; it must be a folder or a .gguf file that exists, or one of "
                 f"{', '.join((TINY, *models.PACKAGED))}."
@@ -242,7 +245,7 @@ def _answers(task: LabelledText, weights: str, *, shots: bool) -> Answers:
 @functools.lru_cache(maxsize=1)
 def loaded(name: str) -> models.LanguageModel:
     """The model that a task names, which is kept."""
-    found = tiny.model() if name == TINY else models.load(name if name in models.PACKAGED else Path(name).expanduser())
+    found = tiny.model() if name == TINY else models.load(name if name in models.PACKAGED else os.path.expanduser(name))
     if found.tokenizer is None:
         raise ValueError(f"{name} has no tokenizer, so it cannot be asked anything.")
     return found

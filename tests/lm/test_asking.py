@@ -96,3 +96,10 @@ def test_measures_of_answers():
 def test_an_unknown_place_names_the_nearest(params):
     with pytest.raises(ValueError, match="Did you mean 'prompt_end'"):
         asking.ask(ARCHITECTURE, params, PROMPTS, shots=False, place="prompt-end")
+
+
+@pytest.mark.parametrize("where", ["queries", "candidates", "demonstrations"])
+def test_ids_that_the_model_does_not_have_are_refused(params, where):
+    beyond = (*getattr(PROMPTS, where)[:-1], (ARCHITECTURE.vocab_size + 3,))
+    with pytest.raises(ValueError, match=rf"the id {ARCHITECTURE.vocab_size + 3}, but the model has"):
+        asking.ask(ARCHITECTURE, params, dataclasses.replace(PROMPTS, **{where: beyond}), shots=True)

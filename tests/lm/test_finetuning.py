@@ -136,3 +136,17 @@ def test_impossible_recipes_are_sentences():
     ):
         with pytest.raises(ValueError, match=said):
             Recipe(**wrong).check()
+
+
+def test_half_precision_learns_by_steps_that_it_could_not_take(params):
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    recipe = Recipe(learning_rate=1e-3)
+    made = finetune(ARCHITECTURE, half, START, [SHORT] * 3, recipe)
+    whole = finetune(ARCHITECTURE, params, START, [SHORT] * 3, recipe)
+    assert made.update_norm == pytest.approx(whole.update_norm, rel=0.05)
+    assert {leaf.dtype for leaf in jax.tree.leaves(made.params)} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_ids_that_the_model_does_not_have_are_refused(params):
+    with pytest.raises(ValueError, match="The tokenizer gives the id 9999, but the model has"):
+        finetune(ARCHITECTURE, params, START, [(9999,)], Recipe())

@@ -28,6 +28,14 @@ def test_calibration_takes_away_a_preference():
     assert scores.auc(biased, labels) == scores.auc(fair, labels) == 1
 
 
+def test_what_is_not_finite_is_no_answer():
+    lost, labels = np.full((4, 2), np.nan), np.array([0, 0, 0, 1])
+    assert scores.accuracy(lost, labels) == 0 and math.isnan(scores.auc(lost, labels))
+    one_lost = np.array([[1.0, 0], [np.nan, 0], [1, 0], [0, 1]])
+    assert scores.accuracy(one_lost, labels) == 0.75
+    np.testing.assert_array_equal(scores.right(one_lost, labels), [True, False, True, True])
+
+
 def test_auc_counts_pairs_and_halves_ties():
     rng = np.random.default_rng(0)
     scored, labels = rng.integers(0, 4, (40, 2)).astype(float), rng.integers(0, 2, 40)
