@@ -41,7 +41,7 @@ def comparison(data, name, arg, extra=()):
     predictors = {"zero_shot": ZeroShot(), "in_context": InContext(), "finetuned": Finetuned()}
     if scale is not SCALES["grid"]:
         predictors |= {
-            "layer_causal": Finetuned(method="lcgd", learning_rate=LAYER_CAUSAL_RATE),
+            "layer_causal": Finetuned(method="lcgd", learning_rate=LAYER_CAUSAL_RATE, alpha_rate=MIDDLE),
             "trained_embeddings": Finetuned(weights="trained_embeddings", learning_rate=MIDDLE),
             "untrained": Finetuned(weights="untrained", learning_rate=MIDDLE),
         }

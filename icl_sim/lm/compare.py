@@ -66,6 +66,12 @@ def likeness(
     return {**{name: float(values.mean()) for name, values in layers.items()}, **numbers}, layers
 
 
+def alpha(zsl: Answers, lcgd: Answers, gd: Answers) -> np.ndarray:
+    """How alike layer-causal and ordinary gradient descent change attention maps, by layer `[A]`."""
+    z, a, b = _record(zsl), _record(lcgd), _record(gd)
+    return similarity.alpha(a.logits_NAHT, b.logits_NAHT, z.logits_NAHT, mask_NT=z.mask_NT)
+
+
 def trained_embeddings(params: Params, random: Params) -> Params:
     """Random layers between the trained embeddings, norms and unembedding: "trained embeddings" of Deutch et al. 2024.
 

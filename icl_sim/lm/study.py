@@ -6,6 +6,7 @@ model is too large to stack, and what members share (the model, the answers with
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import os
@@ -165,6 +166,8 @@ class Finetuned(Predictor):
       method, scope, head_input, learning_rate: as in `icl_sim.lm.finetuning.Recipe`.
       mode: "all" to compare all queries, "f2t" those that ZSL has wrong and the others right.
       kendall_queries: how many queries Kendall's tau is averaged over.
+      alpha_rate: with method "lcgd", the rate of a finetuning by gd beside it, whose change of attention maps is
+        compared with its own ("alpha"); 0 for none.
     """
 
     weights: str = static("trained")
@@ -174,18 +177,25 @@ class Finetuned(Predictor):
     learning_rate: float = static(0.01)
     mode: str = static("all")
     kendall_queries: int = static(100)
+    alpha_rate: float = static(0.0)
 
     def check(self) -> None:
         require("weights", self.weights, WEIGHTS)
         require("mode", self.mode, MODES)
         if self.kendall_queries < 0:
             raise ValueError(f"kendall_queries is {self.kendall_queries}; it must be at least 0.")
+        if self.alpha_rate and self.method != "lcgd":
+            raise ValueError(
+                f"alpha_rate is {self.alpha_rate} and the method {self.method!r}; alpha compares lcgd with gd."
+            )
         self.recipe().check()
+        self.recipe(method="gd", learning_rate=self.alpha_rate).check()
 
-    def recipe(self) -> finetuning.Recipe:
-        return finetuning.Recipe(
+    def recipe(self, **changes: Any) -> finetuning.Recipe:
+        own = finetuning.Recipe(
             learning_rate=self.learning_rate, method=self.method, scope=self.scope, head_input=self.head_input
         )
+        return dataclasses.replace(own, **changes)
 
     def calculate(self, task: Any) -> Mapping[Any, float]:
         shown, architecture = written(task), loaded(task.model).architecture
@@ -202,6 +212,11 @@ class Finetuned(Predictor):
             kendall_queries=self.kendall_queries,
             seed=task.seed or 0,
         )
+        if self.alpha_rate:
+            recipe = self.recipe(method="gd", learning_rate=self.alpha_rate)
+            moved = finetuning.finetune(architecture, params, shown.start, shown.demonstrations, recipe).params
+            layers["alpha"] = compare.alpha(before, after, _ask(task, architecture, moved, shown, shots=False))
+            numbers["alpha"] = float(layers["alpha"].mean())
         diverged = not math.isfinite(made.update_norm)
         by_layer = {(LAYERS, f"{name}/{n}"): value for name, row in layers.items() for n, value in enumerate(row)}
         return {**told(after), **numbers, "diverged": float(diverged), **by_layer}

@@ -7,7 +7,7 @@ import pytest
 
 import icl_sim as icl
 from icl_sim.lm import study, tables
-from icl_sim.lm.finetuning import finetune
+from icl_sim.lm.finetuning import Recipe, finetune
 from icl_sim.lm.study import LAYERS, QUERIES, Finetuned, InContext, LabelledText, ZeroShot
 from icl_sim.studies import codec, report, runner
 
@@ -69,7 +69,26 @@ def test_numbers_are_those_of_the_parts():
     assert numbers["accuracy"] == after.measures()["accuracy"]
     context = InContext().calculate(TASK)
     assert context["demonstrations"] == 2 and context["context_tokens"] == len(shown.context)
-    assert ZeroShot(weights="untrained").calculate(TASK)["accuracy"] != pytest.approx(-1)
+
+
+def test_alpha_compares_with_gd_beside_it():
+    numbers = Finetuned(method="lcgd", learning_rate=0.01, alpha_rate=0.1).calculate(TASK)
+    model, shown = study.loaded("tiny"), TASK.prompts()
+    before, *after = (
+        study._ask(TASK, model.architecture, params, shown, shots=False).record.logits_NAHT
+        for params in (
+            model.params,
+            *(
+                finetune(model.architecture, model.params, shown.start, shown.demonstrations, recipe).params
+                for recipe in (Recipe(method="lcgd", learning_rate=0.01), Recipe(learning_rate=0.1))
+            ),
+        )
+    )
+    lcgd, gd = (one - before for one in after)
+    cosine = np.sum(lcgd * gd, -1) / np.linalg.norm(lcgd, axis=-1) / np.linalg.norm(gd, axis=-1)
+    assert numbers["alpha"] == pytest.approx(cosine.mean(), abs=1e-5) and 0.01 < abs(numbers["alpha"]) < 0.999
+    assert numbers[LAYERS, "alpha/0"] == pytest.approx(cosine[:, 0].mean(), abs=1e-5)
+    assert "alpha" not in Finetuned(method="lcgd", learning_rate=0.01).calculate(TASK)
 
 
 def test_weights_are_random_by_the_seed():
@@ -126,6 +145,8 @@ def test_impossible_tasks_are_sentences(changes, said):
         ({"mode": "ft"}, "Did you mean 'f2t'"),
         ({"method": "adam"}, "allowed: gd, lcgd"),
         ({"kendall_queries": -1}, "must be at least 0"),
+        ({"alpha_rate": 0.1}, "alpha_rate is 0.1 and the method 'gd'; alpha compares lcgd with gd"),
+        ({"method": "lcgd", "alpha_rate": -1.0}, "learning_rate is -1.0"),
     ],
 )
 def test_impossible_settings_are_sentences(changes, said):
