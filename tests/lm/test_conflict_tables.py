@@ -8,7 +8,6 @@ from icl_sim.lm import conflict, conflict_study, conflict_tables
 from icl_sim.lm.conflict import PAIRS, Point
 from icl_sim.lm.conflict_study import Memorising, NamesAndCities
 from icl_sim.studies import report, runner
-from launch import lm
 from tests.lm.test_conflict_study import table
 
 
@@ -48,9 +47,9 @@ def test_the_table_has_the_shares_of_every_name_before_and_after(folder):
     assert "shares of 2 seeds" in lines[-1]
 
 
-def test_the_command_prints_the_table_last_and_the_report_holds_the_shaded_one(folder, capsys):
-    lm._report(str(folder))
-    assert capsys.readouterr().out.endswith(f"report.html.\n\n{conflict_tables.comparison(folder)}\n")
+def test_the_report_holds_the_shaded_table(folder):
+    conflict_tables.write_appendix(folder)
+    report.write_report(folder)
     page = (folder / report.APPENDIX).read_text()
     last = conflict.Table(
         np.mean([table(6, 0).memory_PC, table(8, 4).memory_PC], 0),
