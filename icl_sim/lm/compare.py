@@ -7,7 +7,6 @@ import numpy as np
 from icl_sim.lm import similarity
 from icl_sim.lm.asking import Answers, Record
 from icl_sim.lm.finetuning import Finetuned
-from icl_sim.lm.prompts import Prompts
 from icl_sim.types import Params
 
 BASELINES = ("uniform", "gaussian", "same_norm")
@@ -81,11 +80,6 @@ def trained_embeddings(params: Params, random: Params) -> Params:
         name: part if name.endswith("norm") else random["layers"][name] for name, part in params["layers"].items()
     }
     return {**params, "layers": layers}
-
-
-def aligned(prompts: Prompts, made: Finetuned) -> bool:
-    """Whether what finetuning was trained on are the tokens that ICL looks at."""
-    return len(prompts.shown) == made.query_AKD.shape[1]
 
 
 def _orders(
