@@ -206,20 +206,12 @@ def records(record: bool | Iterable[str]) -> tuple[str, ...]:
 
 def _joined(cache: Cache | None, own: Past, place: Place) -> Cache:
     """The slots of the cache, then those of the pass."""
-    if cache is None:
-        rows = own.key_BSGK.shape[1]
-        return Cache(
-            key_LBSGK=own.key_BSGK,
-            value_LBSGK=own.value_BSGK,
-            position_BS=jnp.broadcast_to(place.slot_BS, (rows, place.slot_BS.shape[1])),
-        )
 
     def join(old: Array, new: Array) -> Array:
         return jnp.concatenate([jnp.broadcast_to(old, (*new.shape[:2], *old.shape[2:])), new], axis=2)
 
-    rows = own.key_BSGK.shape[1]
-    return Cache(
-        key_LBSGK=join(cache.key_LBSGK, own.key_BSGK),
-        value_LBSGK=join(cache.value_LBSGK, own.value_BSGK),
-        position_BS=jnp.broadcast_to(place.slot_BS, (rows, place.slot_BS.shape[1])),
-    )
+    key_LBSGK, value_LBSGK = own.key_BSGK, own.value_BSGK
+    if cache is not None:
+        key_LBSGK, value_LBSGK = join(cache.key_LBSGK, key_LBSGK), join(cache.value_LBSGK, value_LBSGK)
+    position_BS = jnp.broadcast_to(place.slot_BS, (key_LBSGK.shape[1], place.slot_BS.shape[1]))
+    return Cache(key_LBSGK=key_LBSGK, value_LBSGK=value_LBSGK, position_BS=position_BS)
