@@ -56,16 +56,19 @@ class Shard:
 
 def begun(workdir: str | os.PathLike) -> list[Shard]:
     """All shards of every division that some shard has begun in a folder, in order."""
-    folders = Path(workdir).expanduser().glob(f"{FOLDER}/*/")
-    numbers = {int(found[2]) for folder in folders if (found := _NAME.fullmatch(folder.name))}
+    numbers = {shard.of for shard in _present(Path(workdir).expanduser())}
     return [Shard(of=of, number=number) for of in sorted(numbers) for number in range(1, of + 1)]
 
 
 def homes(workdir: Path) -> list[Path]:
     """The folders that may hold rows and checkpoints: that of the run, then those of shards in order."""
-    found = (_NAME.fullmatch(folder.name) for folder in workdir.glob(f"{FOLDER}/*/"))
-    shards = sorted(Shard(of=int(name[2]), number=int(name[1])) for name in found if name)
-    return [workdir, *(shard.folder(workdir) for shard in shards)]
+    return [workdir, *(shard.folder(workdir) for shard in _present(workdir))]
+
+
+def _present(workdir: Path) -> list[Shard]:
+    """The shards that have a folder, in order."""
+    names = (_NAME.fullmatch(folder.name) for folder in workdir.glob(f"{FOLDER}/*/"))
+    return sorted(Shard(of=int(name[2]), number=int(name[1])) for name in names if name)
 
 
 def pack(planned: Plan, shard: Shard | None) -> list[tuple[Group, int]]:
