@@ -15,9 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from absl import app  # noqa: E402
+from absl import app, flags  # noqa: E402
 
-from launch import run  # noqa: E402
+from launch import run, study_flags  # noqa: E402
+
+flags.adopt_module_key_flags(run)
 
 
 def main(argv: list[str]) -> int:
@@ -38,4 +40,4 @@ def _report(workdir: str) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=run.parse_flags)
+    app.run(main, flags_parser=study_flags.parse_flags)
