@@ -103,6 +103,7 @@ def measure(group: Any, seconds: float, rounds: int) -> dict[str, Any]:
     """All figures of one group."""
     import jax
 
+    from icl_sim.engine.cost import flops_per_update
     from icl_sim.engine.devices import member_mesh
     from icl_sim.engine.program import Program
 
@@ -352,21 +353,6 @@ def matmul(devices: list[Any]) -> Callable[[int], None]:
     matrices = [jax.device_put(np.ones((MATMUL_SIZE, MATMUL_SIZE), np.float32), device) for device in devices]
     product = jax.jit(lambda x, n: jax.lax.fori_loop(0, n, lambda _, y: (y @ x) / MATMUL_SIZE, x))
     return lambda n: jax.block_until_ready([product(x, jnp.int32(n)) for x in matrices])
-
-
-def flops_per_update(group: Any) -> float:
-    """Floating-point operations of one update of one member, as XLA counts them in the compiled step."""
-    import jax
-
-    from icl_sim.engine.step import initial_state, train
-
-    member = jax.tree.map(lambda column: column[0], group.members)
-    member = dataclasses.replace(member, training=dataclasses.replace(member.training, microbatches=1))
-    phase = member.predictor.phases[0]
-    state = jax.eval_shape(lambda member: initial_state(member, None), member)
-    # The body of a loop is counted once, so a loop of one step, and of a batch in one part, is one update.
-    step = jax.jit(lambda member, state: train(member, state, None, 0, 1, phase))
-    return float(step.lower(member, state).compile().cost_analysis()["flops"])
 
 
 def _repetitions(run: Callable[[int], None], seconds: float) -> int:
