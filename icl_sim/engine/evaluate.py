@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from icl_sim import metrics
+from icl_sim.engine.devices import DATA
 from icl_sim.engine.settings import Member
 from icl_sim.engine.structure import structure
 from icl_sim.keys import stream
@@ -20,11 +21,16 @@ PRETRAINING, SUMMARY, ONLINE, PARAMETERS = "pretraining", "summary", "online", "
 Measures = Mapping[str, Mapping[str, Array]]  # evaluation set -> metric -> value
 
 
-def evaluate(member: Member, params: Params, references: Mapping[str, Params], shared: Any) -> Measures:
+def evaluate(
+    member: Member, params: Params, references: Mapping[str, Params], shared: Any, across: int = 1
+) -> Measures:
     """Means of all metrics on all evaluation sets, the training set and the task's summaries of them.
 
     Where every slot is a query, `name` is the mean over slots by their weights and `name/k` that of the slot which k
     context pairs precede, or which the task has at the position k.
+
+    Args:
+      across: devices along the axis "data" that share the batches of every set, where their number allows.
     """
     asked = _Asked(member=member, params=params, references=references)
     tasks = {**member.eval_task.evaluation_sets(), PRETRAINING: member.task}
@@ -34,7 +40,7 @@ def evaluate(member: Member, params: Params, references: Mapping[str, Params], s
         stacked = jax.tree.map(
             lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *(tasks[n] for n in names)
         )
-        values = jax.lax.map(lambda pair: _means(asked, pair[0].prepare(shared), pair[1]), (stacked, keys))
+        values = jax.lax.map(lambda pair: _means(asked, pair[0].prepare(shared), pair[1], across), (stacked, keys))
         measures |= {name: jax.tree.map(lambda v, i=i: v[i], values) for i, name in enumerate(names)}
     for name in set(member.eval_task.conflicts()) & set(measures):
         found = measures[name]
@@ -74,7 +80,7 @@ class _Asked:
     references: Mapping[str, Params]
 
 
-def _means(asked: _Asked, task: Task, key: Array) -> dict[str, Array]:
+def _means(asked: _Asked, task: Task, key: Array, across: int) -> dict[str, Array]:
     """Means of all metrics over the sequences of one evaluation set, batch by batch.
 
     What does not apply (NaN in a report or a comparison) is left out; a prediction that is not finite makes means NaN.
@@ -88,7 +94,7 @@ def _means(asked: _Asked, task: Task, key: Array) -> dict[str, Array]:
 
     shapes, _ = jax.eval_shape(functools.partial(_measure, size=size), asked, task, key)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    totals, errors = jax.lax.scan(add, zeros, jnp.arange(evaluation.sequences // size))
+    totals, errors = _scanned(add, zeros, evaluation.sequences // size, across)
     slots = jax.eval_shape(lambda: task.sample(key, 1)).targets.shape[1]
     means = {name: _ratio(jnp.sum(total_P), jnp.sum(n_P)) for name, (total_P, n_P) in totals.items()}
     by_slot = {name: _ratio(total_P, n_P) for name, (total_P, n_P) in totals.items()}
@@ -101,6 +107,15 @@ def _means(asked: _Asked, task: Task, key: Array) -> dict[str, Array]:
             told = task.positions() or {slot: slot for slot in range(slots - P, slots)}
             means |= {f"{name}/{k}": _at(mean_P, slot, slots) for k, slot in told.items()}
     return means
+
+
+def _scanned(add: Callable[..., tuple[Any, Any]], zeros: Any, number: int, across: int) -> tuple[Any, Any]:
+    """Scans over the numbers of all batches: every device over its share, where they can be shared equally."""
+    if across == 1 or number % across:
+        return jax.lax.scan(add, zeros, jnp.arange(number))
+    mine_I = jnp.arange(number).reshape(across, -1)[jax.lax.axis_index(DATA)]
+    totals, told = jax.lax.scan(add, zeros, mine_I)
+    return jax.lax.psum(totals, DATA), jax.tree.map(lambda x: jax.lax.all_gather(x, DATA, tiled=True), told)
 
 
 def _at(mean_P: Array, slot: Leaf, slots: int) -> Array:

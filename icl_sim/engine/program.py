@@ -1,4 +1,5 @@
-"""The compiled functions of a group: its members spread over devices, one after the other or together on each."""
+"""The compiled functions of a group: its members spread over devices, one after the other or together on each, their
+batches divided where several devices share a member."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from icl_sim.engine.devices import DATA, MEMBER
 from icl_sim.engine.evaluate import evaluate
 from icl_sim.engine.group import Group
 from icl_sim.engine.step import State, initial_state, is_lost, join, train
@@ -22,33 +24,43 @@ class Program:
     On a CPU a device goes through its members one by one (`lax.map`), so that a member's state stays in cache while
     it trains; on other devices, and where a predictor learns online by very small steps, they run together (`vmap`).
 
+    Devices that share a member, along the axis "data" of the mesh, each draw the whole batch, take the gradient of
+    their part of it and average: what `pmap` was used for. So do they with evaluations; members never communicate.
+
     State enters as an argument sharded over members, and replication is not tracked (`check_vma=False`): a constant
     created inside the mapped function would otherwise be taken for shared, and its gradient summed over members.
+
+    Args:
+      at_once: members that a device computes together: 1 for one by one, None for what the platform does best.
     """
 
-    def __init__(self, group: Group, mesh: Mesh):
+    def __init__(self, group: Group, mesh: Mesh, at_once: int | None = None):
         self._mesh, self._size = mesh, len(group)
-        self._one_by_one = mesh.devices.flat[0].platform == "cpu" and not group.members.predictor.online
+        each = -(-len(group) // mesh.shape[MEMBER])
+        if at_once is None:
+            at_once = 1 if is_one_by_one(group, mesh) else each
+        self._at_once = min(at_once, each)
+        across = mesh.shape[DATA]
         self.groups = group.members.task.groups()
         self.members = self.place(group.members)
         self.shared = jax.device_put(group.members.task.load(), NamedSharding(mesh, P()))
         self._trains: dict[Phase, Callable[..., State]] = {}
         self._start = self.spread(lambda shared, member: initial_state(member, shared))
         self._measure = self.spread(
-            lambda shared, member, state: evaluate(member, join(state.parts), state.references, shared),
+            lambda shared, member, state: evaluate(member, join(state.parts), state.references, shared, across),
         )
         self._is_lost = self.spread(lambda _, state: is_lost(state))
 
     @property
     def devices(self) -> list[jax.Device]:
-        """The devices that the members are spread over."""
+        """The devices that the members are spread over, and their batches."""
         return list(self._mesh.devices.flat)
 
     def place(self, tree: Any) -> Any:
         """Spreads a tree of columns `[M, ...]` over the devices, padded with copies of the last member."""
-        padding = -self._size % self._mesh.size
+        padding = -self._size % (self._mesh.shape[MEMBER] * self._at_once)
         padded = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], padding, axis=0)]), tree)
-        return jax.device_put(padded, NamedSharding(self._mesh, P("member")))
+        return jax.device_put(padded, NamedSharding(self._mesh, P(MEMBER)))
 
     def fetch(self, tree: Any) -> Any:
         """The inverse of `place`: columns `[M, ...]` on the host, without padding."""
@@ -78,7 +90,7 @@ class Program:
 
         def run(everywhere: Any, member: Any, state: State) -> State:
             shared, start, stop = everywhere
-            return train(member, state, shared, start, stop, phase)
+            return train(member, state, shared, start, stop, phase, across=self._mesh.shape[DATA])
 
         self._trains[phase] = self.spread(run, donate=(2,))
         return self._trains[phase]
@@ -87,18 +99,25 @@ class Program:
         """Compiles function(everywhere, *of_one_member) to run for all members, `[M, ...]`, over the devices."""
 
         def on_one_device(everywhere: Any, *of_members: Any) -> Any:
-            if self._one_by_one:
-                return jax.lax.map(lambda one: function(everywhere, *one), of_members)
-            return jax.vmap(lambda *one: function(everywhere, *one))(*of_members)
+            at_once = self._at_once
+            if at_once == len(jax.tree.leaves(of_members)[0]) > 1:
+                return jax.vmap(lambda *one: function(everywhere, *one))(*of_members)
+            several = at_once if at_once > 1 else None
+            return jax.lax.map(lambda one: function(everywhere, *one), of_members, batch_size=several)
 
         def on_all_devices(everywhere: Any, *of_members: Any) -> Any:
-            specs = (P(), *(P("member") for _ in of_members))
+            specs = (P(), *(P(MEMBER) for _ in of_members))
             spread = jax.shard_map(
-                on_one_device, mesh=self._mesh, in_specs=specs, out_specs=P("member"), check_vma=False
+                on_one_device, mesh=self._mesh, in_specs=specs, out_specs=P(MEMBER), check_vma=False
             )
             return spread(everywhere, *of_members)
 
         return jax.jit(on_all_devices, donate_argnums=donate)
+
+
+def is_one_by_one(group: Group, mesh: Mesh) -> bool:
+    """Whether a device is known to be faster with one member after the other than with several together."""
+    return mesh.devices.flat[0].platform == "cpu" and not group.members.predictor.online
 
 
 def state_shapes(group: Group) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from icl_sim import metrics, names
+from icl_sim.engine.devices import DATA
 from icl_sim.engine.settings import Member, Training
 from icl_sim.keys import stream
 from icl_sim.types import Array, Batch, Leaf, Params, Phase, Predictor, Task, setting
@@ -54,8 +56,14 @@ def initial_state(member: Member, shared: Any) -> State:
     )
 
 
-def train(member: Member, state: State, shared: Any, start: Array, stop: Array, phase: Phase) -> State:
+def train(
+    member: Member, state: State, shared: Any, start: Leaf, stop: Leaf, phase: Phase, *, across: int = 1
+) -> State:
     """Updates `start` to `stop` (exclusive), both traced: one program serves every stretch of a phase.
+
+    Args:
+      across: devices along the axis "data" that share each batch, which must divide it: every one draws all of it, so
+        that the sequences do not depend on their number, and takes the gradient of its part.
 
     A batch is drawn at the end of the update before it, the last of a stretch in vain. Drawn where it is used, its
     noise is fused by XLA's CPU compiler into the network's first concatenation, which computes it number by number
@@ -78,8 +86,18 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
         return task.at(step).sample(stream(member.seed, "train", step), member.training.batch_size)
 
     def gradient(moving: dict[str, Params], frozen: Mapping[str, Params], batch: Batch) -> tuple[Array, Any]:
-        """The loss and its gradient, of the batch at once or as the mean over its parts."""
-        number, of_part = member.training.microbatches, jax.value_and_grad(loss)
+        """The loss and its gradient, of the batch at once or as the mean over its parts, here and on other devices."""
+        if across == 1:
+            return gradient_here(moving, frozen, batch, member.training.microbatches)
+        mine = _divided(batch, across)(jax.lax.axis_index(DATA))
+        number = math.gcd(-(-member.training.microbatches // across), member.training.batch_size // across)
+        return jax.lax.pmean(gradient_here(moving, frozen, mine, number), DATA)
+
+    def gradient_here(
+        moving: dict[str, Params], frozen: Mapping[str, Params], batch: Batch, number: int
+    ) -> tuple[Array, Any]:
+        """The same of what this device has, in so many parts."""
+        of_part = jax.value_and_grad(loss)
         if number == 1:
             return of_part(moving, frozen, batch)
         parts = _divided(batch, number)
@@ -126,7 +144,7 @@ def train(member: Member, state: State, shared: Any, start: Array, stop: Array, 
         )
         return updated, draw(step + 1)
 
-    state, _ = jax.lax.fori_loop(start, stop, update, (state, draw(start)))
+    state, _ = jax.lax.fori_loop(start, stop, update, (state, draw(jnp.asarray(start))))
     return state
 
 

@@ -16,11 +16,18 @@ from icl_sim.engine import devices
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize(("members", "used"), [(1, 1), (2, 2), (3, 2), (0, 1)])
-def test_a_mesh_has_no_more_devices_than_members(members, used):
-    mesh = devices.member_mesh(members)
-    assert mesh.axis_names == ("member",) and mesh.size == used
-    assert mesh.axis_types == (AxisType.Auto,)  # under explicit axes vmapped ensembles fail
+@pytest.mark.parametrize(
+    ("members", "data", "shape"), [(1, 1, (1, 1)), (2, 1, (2, 1)), (3, 1, (2, 1)), (0, 1, (1, 1)), (3, 2, (1, 2))]
+)
+def test_a_mesh_has_no_more_devices_than_members_and_parts_of_batches(members, data, shape):
+    mesh = devices.member_mesh(members, data)
+    assert mesh.axis_names == ("member", "data") and mesh.devices.shape == shape
+    assert mesh.axis_types == (AxisType.Auto, AxisType.Auto)  # under explicit axes vmapped ensembles fail
+
+
+def test_more_devices_than_there_are_cannot_share_a_batch():
+    with pytest.raises(ValueError, match="3 devices are to share a batch, and there are 2"):
+        devices.member_mesh(1, 3)
 
 
 @pytest.fixture

@@ -54,20 +54,44 @@ def test_padding_is_not_seen(program, trained):
     assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves((trained, program.measure(program.start()))))
 
 
-def test_members_together_on_a_device_equal_members_one_by_one(three, trained):
-    """What a GPU does (vmap), on a CPU."""
-    program = Program(three, member_mesh(3))
-    program._one_by_one = False
-    together = program.fetch(train_for(program, STEPS))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-6), together, trained)
+@pytest.mark.parametrize("at_once", [2, None])
+def test_members_together_on_a_device_equal_members_one_by_one(at_once):
+    """What a GPU does (vmap), on a CPU; and two at a time of the three that a device has, one more being padding."""
+    five = group(*(member(seed=seed, learning_rate=0.01 * (seed + 1)) for seed in range(5)))
+    states = [
+        program.fetch(train_for(program, STEPS))
+        for program in (Program(five, member_mesh(5), 1), Program(five, member_mesh(5), at_once or 3))
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-6), *states)
+
+
+def test_devices_that_share_batches_train_and_measure_as_one_does(alone, three):
+    """Members one by one on a device of two each, whose halves of every batch they average over."""
+    program = Program(three, member_mesh(3, data=2))
+    state = train_for(program, STEPS)
+    shared = program.fetch(state)
+    for number, expected in alone.items():
+        for name, leaf in expected.parts["all"].items():
+            np.testing.assert_allclose(shared.parts["all"][name][number], leaf[0], atol=1e-6, rtol=0, err_msg=name)
+        np.testing.assert_allclose(shared.loss_sum[number], expected.loss_sum[0], rtol=1e-6)
+        assert_same(shared.counts["shown"][number], expected.counts["shown"][0])
+    one = Program(of_one(three, 2), member_mesh(1))
+    expected = one.measure(one.place(jax.tree.map(lambda leaf: leaf[2:3], shared)))
+    for name, metrics in program.measure(state).items():
+        for metric, value_M in metrics.items():
+            np.testing.assert_allclose(value_M[2], expected[name][metric][0], rtol=1e-5, err_msg=f"{name} {metric}")
+    text = _lowered(program).compile().as_text()
+    assert "num_partitions=2" in text and set(COLLECTIVE.findall(text)) == {"all-reduce"}
+
+
+def _lowered(program):
+    bounds = np.int32(0), np.int32(STEPS)
+    return program._train(Phase()).lower((program.shared, *bounds), program.members, program.start())
 
 
 def test_the_compiled_programs_do_not_communicate(program):
-    state = program.start()
-    bounds = np.int32(0), np.int32(STEPS)
-    train = program._train(Phase()).lower((program.shared, *bounds), program.members, state)
-    measure = program._measure.lower(program.shared, program.members, state)
-    for lowered in (train, measure):
+    measure = program._measure.lower(program.shared, program.members, program.start())
+    for lowered in (_lowered(program), measure):
         text = lowered.compile().as_text()
         assert "num_partitions=2" in text and not COLLECTIVE.findall(text)
 
