@@ -3,15 +3,16 @@
     python launch/run.py --config=configs/icl_iwl/p_high.py:quick --workdir=DIR [--config.task.p_high=0.5]
                          [--sweep="task.p_high=0.5,0.9,0.99; seed=0..4"] [--shard=2/8] [--dry_run]
 
-The same line again goes on where the last run stopped, or says that all is done. SIGTERM and Ctrl-C end the run after
-the current chunk, with everything saved. With --shard=i/n a job does its share of the members; any of the n can be
-started anywhere, at any time and again, and the last to finish writes the report.
+The same line again goes on where the last run stopped, or says that all is done. SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C
+end the run after the current chunk, with everything saved. With --shard=i/n a job does its share of the members; any
+of the n can be started anywhere, at any time and again, and the last to finish writes the report.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,14 @@ from launch import study_flags  # noqa: E402
 flags.adopt_module_key_flags(study_flags)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; it is made if it does not exist.")
 _SHARD = flags.DEFINE_string("shard", "", "Do only part i of n of the study, as in 2/8, all parts in one --workdir.")
+_STOPPED_EXIT_CODE = flags.DEFINE_integer(
+    "stopped_exit_code",
+    0,
+    "The exit code of a run that a signal stopped before its end: for schedulers that start a job again which ends "
+    "with a certain one, as 75.",
+    lower_bound=0,
+    upper_bound=255,
+)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would be simulated, and end.")
 
 
@@ -87,11 +96,14 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
         rehearse(planned)
         print(planned.describe())
         return 0
+    if _STOPPED_EXIT_CODE.value:  # before and after simulating, too
+        for name in runner.STOPS:
+            signal.signal(name, lambda *_: sys.exit(_STOPPED_EXIT_CODE.value))
     command = shlex.join(["python", *sys.argv])
     status = runner.run(study, _WORKDIR.value, shard=shard, command=command)
     if not status.finished:
         print(f"Stopped, with everything saved. The same again goes on from here:\n{command}")
-        return 0
+        return _STOPPED_EXIT_CODE.value
     if not status.complete:
         print(f"Shard {shard} is done; the last to finish writes the report.")
         return 0

@@ -92,7 +92,7 @@ def simulate(
         yield chunk(0, save=steps == 0)
     else:
         state = program.place(state)
-    length, trained_for = chunk_steps or 50, 0.0
+    length, trained_for = chunk_steps or 1, 0.0  # since an update may take seconds
     full = step + length
     while step < steps:
         phase, end = next((phase, end) for phase, end in phases if step < end)
@@ -104,9 +104,9 @@ def simulate(
         updates, step = (stop - step) * len(group), stop
         yield chunk(updates, save=step in (full, steps))
         if step == full:
-            if chunk_steps is None:  # by a factor of 4 at most, since compilation and hiccups count too
+            if chunk_steps is None:  # compilation and hiccups make it seem slower than it is, by more than it is
                 wanted = round(length * chunk_seconds / trained_for)
-                length = min(4 * length, max(1, length // 4, wanted))
+                length = min(16 * length, max(1, length // 4, wanted))
             full, trained_for = step + length, 0.0
 
 

@@ -21,7 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from icl_sim.engine import devices
 from icl_sim.engine.checkpoints import CheckpointError, Checkpoints
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 QUICK_SAVE = 0.5  # seconds: a checkpoint that takes no longer is saved after every chunk
 SHARE_OF_SAVING = 0.1  # of the running time, at most, goes into slower ones
+STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)  # schedulers send one of the first three
+SAME_WISH = 2.0  # seconds in which schedulers may send a signal again, to each process and through its parents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +74,8 @@ def run(
 ) -> Status:
     """Simulates what a folder does not hold yet of a study: starts, resumes, or finds that all is done.
 
-    SIGTERM and SIGINT end the run after the current chunk, with everything saved.
+    A signal (`STOPS`) ends the run after the current chunk, with everything saved. Of the processes of one program
+    (`jax.distributed`) each goes on until all have heard of the SIGTERM, or other notice of preemption, that one got.
 
     Args:
       shard: do only this part. The last one to finish makes the table of the whole; without a shard, those that were
@@ -185,11 +190,12 @@ def _run_group(planned: Plan, group: Group, steps: int, store: Store, progress: 
             progress.update(chunk, steps)
             started = time.monotonic()
             affordable = cost <= QUICK_SAVE or started - saved_at >= cost / SHARE_OF_SAVING
-            if step > 0 and (stop.asked or step == steps or (chunk.save and affordable)):
+            stopping = stop.after_chunk()
+            if step > 0 and (stopping or step == steps or (chunk.save and affordable)):
                 checkpoints.save(step, chunk.state)
                 saved_at = time.monotonic()
                 cost = saved_at - started
-            if stop.asked:
+            if stopping:
                 return
         store.finish(group.ids, step)
 
@@ -222,23 +228,37 @@ def _progress(study: Study, todo: Sequence[tuple[Group, int]], quiet: bool) -> P
 
 
 class _Stop:
-    """Hears SIGTERM and SIGINT as a wish to end after the current chunk; a second one ends at once."""
+    """Hears signals as a wish to end after the current chunk; a second one ends at once."""
 
     def __init__(self):
         self.asked = False
+        self._heard_at, self._chunks = 0.0, 0
         self._before: dict[signal.Signals, Any] = {}
+        # Where several processes run one program, they have to agree on the chunk after which to stop: jax does that
+        # for the signal that it listens to, which a handler of our own would take away from it.
+        self._together = jax.distributed.is_initialized() and jax.config.values["jax_enable_preemption_service"]
 
     def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {name: signal.signal(name, self._hear) for name in (signal.SIGTERM, signal.SIGINT)}
+        if threading.current_thread() is threading.main_thread() and not self._together:
+            self._before = {name: signal.signal(name, self._hear) for name in STOPS}
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         for name, handler in self._before.items():
             signal.signal(name, handler)
 
+    def after_chunk(self) -> bool:
+        """Whether to stop here; in each of several processes to be asked after the same chunks."""
+        if self._together and not self.asked:
+            self._chunks += 1
+            self.asked = multihost_utils.reached_preemption_sync_point(self._chunks)
+        return self.asked
+
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        for name, handler in self._before.items():
-            signal.signal(name, handler)
-        print("Finishing this chunk, then saving; once more ends at once.", file=sys.stderr, flush=True)
+        if self.asked and (number == signal.SIGINT or time.monotonic() - self._heard_at > SAME_WISH):
+            signal.signal(number, self._before[signal.Signals(number)])
+            signal.raise_signal(number)
+            return
+        if not self.asked:
+            self.asked, self._heard_at = True, time.monotonic()
+            print("Finishing this chunk, then saving; once more ends at once.", file=sys.stderr, flush=True)

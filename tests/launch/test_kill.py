@@ -48,9 +48,9 @@ class Launcher:
         self.config.write_text(textwrap.dedent(CONFIG))
         self.nursery = nursery
 
-    def start(self, workdir: Path) -> int:
+    def start(self, workdir: Path, *more: str) -> int:
         """The process id of a new run, compiled as its users have it."""
-        args = (f"--config={self.config}", f"--workdir={workdir}")
+        args = (f"--config={self.config}", f"--workdir={workdir}", *more)
         return self.nursery.start("run.py", *args, out=self.log, err=self.log, env={})
 
     def exit_code(self) -> int:
@@ -79,7 +79,7 @@ def wait_for(condition: Callable[[], bool], launcher: Launcher) -> None:
         time.sleep(0.002)
 
 
-def test_killed_four_times_and_stopped_once_a_run_ends_with_the_rows_of_an_undisturbed_one(launcher, tmp_path):
+def test_killed_four_times_and_stopped_twice_a_run_ends_with_the_rows_of_an_undisturbed_one(launcher, tmp_path):
     rng = random.Random(0)
     whole, workdir = tmp_path / "whole", tmp_path / "killed"
     launcher.start(whole)
@@ -108,13 +108,15 @@ def test_killed_four_times_and_stopped_once_a_run_ends_with_the_rows_of_an_undis
         before = rows
     assert killed_in_save >= 1
 
-    process = launcher.start(workdir)
-    wait_for(newer_checkpoint, launcher)
-    os.kill(process, signal.SIGTERM)
-    assert launcher.exit_code() == 0
-    told = launcher.log.read_text()
-    assert "Finishing this chunk" in told and "goes on from here" in told and f"--workdir={workdir}" in told
-    assert saved(workdir)[-1] < 150_000
+    for more, name, code in (((), signal.SIGTERM, 0), (("--stopped_exit_code=75",), signal.SIGUSR1, 75)):
+        process = launcher.start(workdir, *more)
+        wait_for(newer_checkpoint, launcher)
+        os.kill(process, name)
+        assert launcher.exit_code() == code
+        told = launcher.log.read_text()
+        assert "Finishing this chunk" in told and "goes on from here" in told and f"--workdir={workdir}" in told
+        newest = saved(workdir)[-1]
+        assert newest < 150_000
     assert not is_saving(workdir)  # what killed saves left behind is gone
 
     launcher.start(workdir)

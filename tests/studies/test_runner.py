@@ -175,7 +175,7 @@ def test_a_resumed_run_repeats_at_most_what_came_after_its_checkpoint(engine, ex
     assert min(step for member, step in engine.chunks if member == 0) > saved
 
 
-@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_saves_and_the_next_run_goes_on_from_there(engine, expected, tmp_path, name, capfd):
     def interrupt(member, step):
         if (member, step) == (4, 20):
@@ -204,6 +204,46 @@ def test_a_second_signal_ends_at_once(engine, tmp_path):
     engine.on_chunk = interrupt
     with pytest.raises(KeyboardInterrupt):
         run(STUDY, tmp_path, quiet=True)
+
+
+def test_what_a_scheduler_sends_twice_is_one_wish_and_later_ends_at_once(engine, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
+    seconds = 0.0
+
+    def interrupt(member, step):
+        if step == 20:
+            signal.raise_signal(signal.SIGUSR2)
+            now[0] += seconds
+            signal.raise_signal(signal.SIGTERM)
+
+    def end(*_):
+        raise Killed()
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        engine.on_chunk = interrupt
+        assert not run(STUDY, tmp_path, quiet=True).finished and engine.saves == [(0, 10), (0, 20)]
+        seconds = 2 * runner.SAME_WISH
+        with pytest.raises(Killed):
+            run(STUDY, tmp_path / "again", quiet=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_processes_of_one_program_stop_where_jax_has_them_agree(engine, expected, tmp_path, monkeypatch):
+    heard_by, asked = [], []
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(runner.jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(runner.multihost_utils, "reached_preemption_sync_point", lambda n: asked.append(n) or n == 4)
+    engine.on_chunk = lambda *at: heard_by.append(signal.getsignal(signal.SIGTERM))
+    assert not run(STUDY, tmp_path, quiet=True).finished
+    assert set(heard_by) == {before}  # jax listens to it
+    assert asked == [1, 2, 3, 4] and engine.saves[-1] == engine.chunks[-1] == engine.chunks[3]
+    monkeypatch.undo()
+    monkeypatch.setattr(runner, "simulate_group", engine.simulate)
+    monkeypatch.setattr(runner, "Checkpoints", engine.checkpoints)
+    pd.testing.assert_frame_equal(simulate(STUDY, tmp_path), expected)
 
 
 def test_a_corrupted_checkpoint_is_named_and_nothing_is_lost(engine, expected, tmp_path, capfd):
