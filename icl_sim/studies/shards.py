@@ -11,13 +11,15 @@ import dataclasses
 import os
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
-from icl_sim.engine.group import Group
-from icl_sim.studies.plan import Plan
+if TYPE_CHECKING:  # who only looks at a run does not wait for jax
+    from icl_sim.engine.group import Group
+    from icl_sim.studies.plan import Plan
 
 FOLDER, CHECKPOINTS = "shards", "checkpoints"
 MOST = 100_000
@@ -74,16 +76,12 @@ def _present(workdir: Path) -> list[Shard]:
 def pack(planned: Plan, shard: Shard | None) -> list[tuple[Group, int]]:
     """What a shard has to do, or the whole run without one: groups, or parts of them, and the steps of each.
 
-    Members in the order of groups are cut into n stretches of equal numbers of updates, so that at most n - 1 groups
-    are compiled by more than one. What trains nothing counts as one update.
+    At most n - 1 groups are compiled by more than one of n shards.
     """
     whole = list(zip(planned.groups, planned.steps, strict=True))
     if shard is None:
         return whole
-    weights = [np.full(len(group), max(steps, 1), float) for group, steps in whole]
-    weight_M = np.concatenate(weights)
-    middle_M = (np.cumsum(weight_M) - weight_M / 2) / np.sum(weight_M)  # of the whole work, where each member lies
-    mine_M = np.floor(middle_M * shard.of).astype(int) == shard.number - 1
+    mine_M = numbers([steps for group, steps in whole for _ in group.ids], shard.of) == shard.number
     parts, first = [], 0
     for group, steps in whole:
         mine = mine_M[first : first + len(group)]
@@ -93,12 +91,25 @@ def pack(planned: Plan, shard: Shard | None) -> list[tuple[Group, int]]:
     return parts
 
 
+def numbers(steps_M: Sequence[int] | np.ndarray, of: int) -> np.ndarray:
+    """The number of the shard, 1 to n, that each member goes to, `[M]`, given the updates of each.
+
+    Members, which come in the order of groups, are cut into n stretches of equal numbers of updates. What trains
+    nothing counts as one update.
+    """
+    weight_M = np.maximum(np.asarray(steps_M, float), 1.0)
+    middle_M = (np.cumsum(weight_M) - weight_M / 2) / np.sum(weight_M)  # of the whole work, where each member lies
+    return np.floor(middle_M * of).astype(int) + 1
+
+
 def taken(group: Group, mine_M: np.ndarray) -> Group:
     """The members of a group that a mask chooses."""
     if mine_M.all():
         return group
+    import jax
+
     ids = tuple(number for number, is_mine in zip(group.ids, mine_M, strict=True) if is_mine)
-    return Group(ids, jax.tree.map(lambda column: column[mine_M], group.members))
+    return type(group)(ids, jax.tree.map(lambda column: column[mine_M], group.members))
 
 
 def checkpoint_folder(home: Path, group: Group, planned: Plan) -> Path:
@@ -106,10 +117,14 @@ def checkpoint_folder(home: Path, group: Group, planned: Plan) -> Path:
 
     A part is named by its members, since which are left depends on what others have finished.
     """
-    first = f"{group.ids[0]:06d}"
-    if any(whole.ids == group.ids for whole in planned.groups):
-        return home / CHECKPOINTS / first
-    return home / CHECKPOINTS / f"{first}-{zlib.crc32(repr(group.ids).encode()):08x}"
+    whole, part = checkpoint_names(group.ids)
+    return home / CHECKPOINTS / (whole if any(each.ids == group.ids for each in planned.groups) else part)
+
+
+def checkpoint_names(ids: tuple[int, ...]) -> tuple[str, str]:
+    """What the folder of the checkpoints of members is called if they are a group, and if they are a part of one."""
+    first = f"{ids[0]:06d}"
+    return first, f"{first}-{zlib.crc32(repr(ids).encode()):08x}"
 
 
 def checkpoint_folders(workdir: Path, planned: Plan, member: int) -> list[tuple[Path, Group]]:

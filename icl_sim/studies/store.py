@@ -25,20 +25,22 @@ import logging
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from icl_sim.studies import codec, records
-from icl_sim.studies.plan import Plan
+from icl_sim.studies import records
 from icl_sim.studies.shards import Shard, homes
-from icl_sim.studies.study import Study
 from icl_sim.studies.table import Line, tabulated
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from icl_sim.studies.plan import Plan
+    from icl_sim.studies.study import Study
 
 STUDY, ROWS, RESULTS, LOCK = "study.json", "rows.jsonl", "results.parquet", "run.lock"
 PACKAGES = (
@@ -66,6 +68,7 @@ _ABOUT = {  # what the parts of study.json are
     "figures": list,
     "members": list,
 }
+_WAITS = (0.02, 0.1)  # seconds between tries for a lock
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -152,11 +155,11 @@ class Store:
 
     def append(self, ids: Sequence[int], step: int, measures: Mapping[tuple[str, str], np.ndarray]) -> None:
         """Adds what a group measured at a step; on disk when this returns."""
-        self._append(Line(tuple(ids), step, measures))
+        self._append(Line(tuple(ids), step, measures, time=time.time()))
 
     def finish(self, ids: Sequence[int], step: int) -> None:
         """Notes that a group is done."""
-        self._append(Line(tuple(ids), step, {}, finished=True))
+        self._append(Line(tuple(ids), step, {}, finished=True, time=time.time()))
 
     def is_tabulated(self) -> bool:
         """Whether `results.parquet` holds all lines."""
@@ -276,20 +279,26 @@ def explained(folder: Path) -> Iterator[None]:
 def _locked(folder: Path, *, shared: bool = False) -> int:
     """A descriptor that holds a folder's lock, which the system lets go when the process ends, however it ends."""
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        who = next(filter(None, map(_writer, reversed(homes(folder)))), "unknown")
-        raise BusyError(f"Process {who} is writing to {folder}; wait for it or choose another --workdir.") from None
+    for wait in (*_WAITS, None):
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if wait is not None:  # who asks for the writer holds the lock for a moment
+                time.sleep(wait)
+                continue
+            os.close(descriptor)
+            who = next(filter(None, map(writer, reversed(homes(folder)))), "unknown")
+            told = f"Process {who} is writing to {folder}; wait for it or choose another --workdir."
+            raise BusyError(told) from None
     if not shared:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} of {platform.node()}".encode())
     return descriptor
 
 
-def _writer(folder: Path) -> str:
-    """Who holds the lock of a folder alone; empty if nobody does."""
+def writer(folder: Path) -> str:
+    """Who holds the lock of a folder alone, as "PID of HOST"; empty if nobody does."""
     try:
         with open(folder / LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -301,6 +310,8 @@ def _writer(folder: Path) -> str:
 
 
 def _refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:
+    from icl_sim.studies import codec
+
     if "fingerprint" not in told:
         raise StoreError(f"{folder / STUDY} is damaged: it has no fingerprint. Choose another --workdir.")
     if told["fingerprint"] == codec.fingerprint(study):
@@ -318,6 +329,13 @@ def _refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:
 def _description(study: Study, plan: Plan, command: str) -> dict[str, Any]:
     import jax
 
+    from icl_sim.studies import codec
+
+    place = {
+        number: {"group": index, "steps": steps}
+        for index, (group, steps) in enumerate(zip(plan.groups, plan.steps, strict=True))
+        for number in group.ids
+    }
     return {
         "name": study.name,
         "description": study.description,
@@ -332,7 +350,7 @@ def _description(study: Study, plan: Plan, command: str) -> dict[str, Any]:
         "claims": records.encode(study.claims),
         "figures": records.encode(study.figures),
         "members": [
-            {"id": entry.id, "predictor": entry.predictor, "point": codec.jsonable(entry.point)}
+            {"id": entry.id, "predictor": entry.predictor, "point": codec.jsonable(entry.point), **place[entry.id]}
             for entry in plan.entries
         ],
     }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _CHECKSUM = ',"crc":'
+_MEASURES = ',"measures":['
 COLUMNS = ("member", "step", "predictor", "eval_set", "metric", "value")
 
 
@@ -26,40 +27,52 @@ class Line:
       ids: the members.
       measures: (evaluation set, metric) -> one value per member.
       finished: whether these members have nothing left to do.
+      time: when it was written, in seconds since 1970; None in lines of before there were times. It says how fast a run
+        goes and is no result: tables do not hold it.
     """
 
     ids: tuple[int, ...]
     step: int
     measures: Mapping[tuple[str, str], np.ndarray]
     finished: bool = False
+    time: float | None = None
 
     def to_json(self) -> str:
         """One line of strict JSON that ends in the CRC-32 of what comes before; NaN is null, infinities are words."""
         measures = [[eval_set, metric, _numbers(values)] for (eval_set, metric), values in self.measures.items()]
-        told = {"ids": self.ids, "step": self.step, "measures": measures} | (
-            {"finished": True} if self.finished else {}
-        )
+        told: dict[str, Any] = {"ids": self.ids, "step": self.step, "measures": measures}
+        told |= {"finished": True} if self.finished else {}
+        told |= {} if self.time is None else {"ms": round(1e3 * self.time)}
         text = json.dumps(told, allow_nan=False, separators=(",", ":"))
-        return f"{text[:-1]}{_CHECKSUM}{zlib.crc32(text[:-1].encode())}}}"
+        # Of one width, so that the size of rows, which their table notes, does not depend on the time.
+        return f"{text[:-1]}{_CHECKSUM}{zlib.crc32(text[:-1].encode()):>10}}}"
 
     @classmethod
-    def from_json(cls, text: str) -> Line:
-        """Undoes `to_json`. Raises ValueError if the text is no such line, or not what was written."""
+    def from_json(cls, text: str, *, outlined: bool = False) -> Line:
+        """Undoes `to_json`. Raises ValueError if the text is no such line, or not what was written.
+
+        Args:
+          outlined: leave out the measures, which are most of a line and of the time that it takes to read.
+        """
         content, marked, checksum = text.rpartition(_CHECKSUM)
-        if marked and checksum != f"{zlib.crc32(content.encode())}}}":
+        if marked and checksum.lstrip() != f"{zlib.crc32(content.encode())}}}":
             raise ValueError("it is not what was written: its checksum is wrong")
+        if outlined:
+            before, _, rest = text.partition(_MEASURES)
+            text = f"{before}{_MEASURES}]{rest[rest.rfind(']') + 1 :]}" if rest else text
         try:
             told = json.loads(text)
             ids, step = tuple(map(operator.index, told["ids"])), operator.index(told["step"])
             measures = {(str(eval_set), str(metric)): _array(values) for eval_set, metric, values in told["measures"]}
             finished = "finished" in told and told["finished"] is True
+            time = None if told.get("ms") is None else 1e-3 * operator.index(told["ms"])
         except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"it is no record of measures: {error}") from error
         if not all(0 <= number < 2**31 for number in (*ids, step)):
             raise ValueError("its members or its step are out of range")
         if any(len(values) != len(ids) for values in measures.values()):
             raise ValueError(f"it does not hold one value for each of its {len(ids)} members")
-        return cls(ids, step, measures, finished)
+        return cls(ids, step, measures, finished, time)
 
 
 def tabulated(lines: Iterable[Line], members: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from icl_sim.studies.plan import plan
 from icl_sim.studies.store import LOCK, RESULTS, ROWS, STUDY, Store, StoreError, about, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import product
+from icl_sim.studies.table import Line
 from icl_sim.tasks import ClassMixture
 
 ERROR = ("eval-default-none", "error")
@@ -38,6 +39,10 @@ IDS = (0, 1)
 
 def opened(folder, study=STUDY_) -> Store:
     return Store(folder, study, plan(study), command="python run.py")
+
+
+def written(rows) -> list[Line]:
+    return [Line.from_json(text) for text in rows.read_text().splitlines()]
 
 
 def filled(folder, steps=(0, 3, 7)) -> pd.DataFrame:
@@ -69,6 +74,8 @@ def test_study_json_says_what_was_run(tmp_path):
         "id": 1,
         "predictor": "net",
         "point": {"task.num_sequences": "inf", "seed": 0},
+        "group": 0,
+        "steps": 10_000,
     }
 
 
@@ -138,7 +145,8 @@ def test_a_line_that_a_crash_cut_off_is_named_and_dropped(tmp_path, caplog, cut)
         assert store.ended_at(IDS) is None  # the cut line was the end
         store.finish(IDS, 7)
     assert "Line 4" in caplog.text and "cut off" in caplog.text
-    assert rows.read_bytes() == content
+    assert [line.ids for line in written(rows)] == [IDS] * 4 and written(rows)[3].finished
+    assert rows.read_bytes().splitlines()[:3] == content.splitlines()[:3]
 
 
 def test_reading_alone_repairs_nothing(tmp_path):

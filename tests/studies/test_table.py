@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -84,3 +85,24 @@ def test_the_last_line_of_a_step_replaces_the_earlier_ones_wholly():
 def test_an_end_of_a_group_is_no_row():
     assert tabulated([line((0, 1), 3, finished=True)], MEMBERS).empty
     assert tuple(tabulated([], MEMBERS).columns)[:6] == COLUMNS
+
+
+def test_a_line_tells_when_it_was_written_and_its_table_does_not():
+    early, late = (dataclasses.replace(line((0, 1), 3, error=[0.1, 0.2]), time=time) for time in (1.5e9, 1.9e9 + 0.25))
+    assert Line.from_json(late.to_json()).time == pytest.approx(1.9e9 + 0.25, abs=1e-3)
+    assert len(early.to_json()) == len(late.to_json())  # the table notes the size of rows
+    pd.testing.assert_frame_equal(tabulated([early], MEMBERS), tabulated([late], MEMBERS))
+
+
+def test_a_line_of_before_there_were_times_is_read():
+    text = '{"ids":[0],"step":3,"measures":[["summary","gate",[0.5]]],"crc":745228987}'
+    assert Line.from_json(text).time is None and Line.from_json(text).measures[GATE] == 0.5
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_an_outline_is_all_but_the_measures(finished):
+    whole = dataclasses.replace(line((0, 1), 3, finished, error=[0.1, 0.2], gate=[1, 1]), time=5.0)
+    outline = Line.from_json(whole.to_json(), outlined=True)
+    assert outline == dataclasses.replace(whole, measures={})
+    with pytest.raises(ValueError, match="checksum"):
+        Line.from_json(whole.to_json().replace("0.2", "0.3"), outlined=True)
