@@ -63,6 +63,23 @@ def narrowed_rows(layer: nnx.Linear, x_BTF: Array) -> Array:
     return jnp.reshape(y_RD + layer.bias[...][None], (*x_BTF.shape[:2], -1))  # type: ignore
 
 
+@jax.custom_jvp
+def tanh_gelu(x: Array) -> Array:
+    """The GELU with tanh (Hendrycks & Gimpel 2016), keeping of itself for the gradient its slope alone."""
+    return jax.nn.gelu(x, approximate=True)
+
+
+@tanh_gelu.defjvp
+def _tanh_gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    scale, cubic = math.sqrt(2 / math.pi), 0.044715
+    square = x * x
+    tanh = jnp.tanh(scale * x * (1 + cubic * square))
+    half = 0.5 * (1 + tanh)
+    slope = half + 0.5 * x * (1 - tanh * tanh) * scale * (1 + 3 * cubic * square)
+    return x * half, slope * dx
+
+
 class Block(nnx.Module):
     """Attention and MLP, each of the normalised stream; attention alone where the MLP has no width.
 
@@ -188,7 +205,7 @@ class Block(nnx.Module):
     def _mlp(self, x_BQD: Array) -> tuple[Array, Array]:
         """The stream, and what the MLP adds to it."""
         x_BQD, up_BQF = self._into(self.mlp_norm, self.up, x_BQD)
-        hidden_BQF = jax.nn.gelu(up_BQF, approximate=not self.exact_gelu)
+        hidden_BQF = jax.nn.gelu(up_BQF, approximate=False) if self.exact_gelu else tanh_gelu(up_BQF)
         return x_BQD, narrowed_rows(self.down, hidden_BQF)
 
     def _into(self, norm: nnx.LayerNorm, layer: nnx.Linear, x_BTD: Array) -> tuple[Array, Array]:
