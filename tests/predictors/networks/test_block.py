@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from icl_sim.predictors import Transformer
-from icl_sim.predictors.networks.block import Block
+from icl_sim.predictors.networks.block import Block, tanh_gelu
 from icl_sim.predictors.networks.positions import rotated, sinusoid
 from icl_sim.predictors.networks.seam import functional
 
@@ -76,3 +76,11 @@ def test_rotary_positions_are_those_of_all_tokens_with_a_base_of_its_own(make_ba
 def test_heads_that_cannot_be_halved_are_refused():
     with pytest.raises(ValueError, match="multiple of 8, twice the square"):
         Transformer(width=12, heads=2, block="replaced", position="rotary").check()
+
+
+def test_the_gelu_with_a_slope_of_its_own_is_that_of_jax():
+    """Values, gradient and second derivative: where it is steep, flat, and saturated."""
+    x_N = jnp.linspace(-8, 8, 401)
+    own, library = ((f, jax.grad(f), jax.grad(jax.grad(f))) for f in (tanh_gelu, jax.nn.gelu))
+    for mine, theirs in zip(own, library, strict=True):
+        np.testing.assert_allclose(jax.vmap(mine)(x_N), jax.vmap(theirs)(x_N), atol=1e-4)
