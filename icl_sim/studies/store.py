@@ -115,7 +115,7 @@ class Store:
         path = self.folder / STUDY
         if path.exists():
             self.about = about(self.folder)
-            _refuse_other(self.folder, self.about, study)
+            refuse_other(self.folder, self.about, study)
             # What to check and to draw needs no training: the newest counts.
             shown = {"claims": records.encode(study.claims), "figures": records.encode(study.figures)}
             if any(self.about.get(name) != value for name, value in shown.items()):
@@ -309,7 +309,7 @@ def writer(folder: Path) -> str:
         return ""
 
 
-def _refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:
+def refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:
     from icl_sim.studies import codec
 
     if "fingerprint" not in told:

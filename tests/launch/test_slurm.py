@@ -1,0 +1,256 @@
+"""Studies submitted to Slurm: to a real one of one node, which the test starts, where it can be started."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import platform
+import runpy
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from icl_sim.studies.plan import plan
+from icl_sim.studies.runner import run
+from icl_sim.studies.shards import Shard
+from icl_sim.studies.store import RESULTS, Store
+from tests.conftest import QUICKLY
+from tests.launch.conftest import ROOT
+from tests.launch.test_kill import CONFIG as TINY
+from tests.studies.test_runner import STUDY, engine  # noqa: F401
+
+CONFIG = TINY.replace("[0.25, 1.0]", "[0.25, 0.5, 1.0]").replace("150_000", "60_000")
+# Nothing of it is for use: one node, processes tracked by their group, no cgroups, no database.
+SLURM = """
+    ClusterName=test
+    SlurmctldHost={host}(127.0.0.1)
+    SlurmUser=root
+    SlurmdUser=root
+    AuthType=auth/munge
+    AuthInfo=socket={folder}/munge.socket,cred_expire=5
+    CredType=cred/munge
+    SlurmctldPort={ports[0]}
+    SlurmdPort={ports[1]}
+    StateSaveLocation={folder}/state
+    SlurmdSpoolDir={folder}/spool
+    SlurmctldPidFile={folder}/slurmctld.pid
+    SlurmdPidFile={folder}/slurmd.pid
+    SlurmctldLogFile={folder}/slurmctld.log
+    SlurmdLogFile={folder}/slurmd.log
+    SlurmdParameters=config_overrides
+    SchedulerParameters=sched_interval=2,sched_min_interval=0
+    ProctrackType=proctrack/pgid
+    TaskPlugin=task/none
+    SelectType=select/cons_tres
+    SelectTypeParameters=CR_CPU
+    MpiDefault=none
+    PlugStackConfig={folder}/plugstack.conf
+    KillWait=20
+    NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000
+    PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory) -> Iterator[Path]:
+    """The configuration of a Slurm that runs: `SLURM_CONF`."""
+    programs = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun")
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
+    found = {name: shutil.which(name, path=path) for name in programs}
+    if missing := [name for name, where in found.items() if not where]:
+        pytest.skip(f"needs Slurm: no {missing[0]} (Debian: apt install slurm-wlm munge)")
+    if os.geteuid():
+        pytest.skip("needs to be root to start Slurm")
+    if not importlib.util.find_spec("submitit"):
+        pytest.skip("needs submitit")
+    folder = tmp_path_factory.mktemp("slurm")
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    (folder / "plugstack.conf").touch()
+    (folder / "munge.key").write_bytes(os.urandom(128))
+    (folder / "munge.key").chmod(0o400)
+    conf = folder / "slurm.conf"
+    host = platform.node().partition(".")[0]
+    conf.write_text(textwrap.dedent(SLURM).format(folder=folder, host=host, ports=free_ports(2)))
+    munge = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+    commands = (
+        [found["munged"], "--foreground", "--force", *(f"--{k}={folder}/munge.{v}" for k, v in munge.items())],
+        [found["slurmctld"], "-D", "-f", str(conf)],
+        [found["slurmd"], "-D", "-f", str(conf)],
+    )
+    started = []
+    try:
+        for command in commands:
+            with open(folder / f"{Path(command[0]).name}.out", "wb") as out:
+                started.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT))
+        deadline = time.monotonic() + 20
+        while "idle" not in ask(conf, "sinfo", "--noheader", "--format=%t"):
+            if time.monotonic() > deadline:
+                told = "\n".join(log.read_text(errors="replace")[-300:] for log in folder.glob("*.log"))
+                pytest.skip(f"Slurm does not start here: {told}")
+            time.sleep(0.1)
+        yield conf
+        ask(conf, "scancel", "--user=root", "--full")
+    finally:
+        for process in reversed(started):
+            process.terminate()
+        for process in started:
+            process.wait(20)
+
+
+def ask(conf: Path, *command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "SLURM_CONF": str(conf)})
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def submit(nursery, tmp_path):
+    """Calls `launch/slurm.py`, without a Slurm if no configuration is given."""
+
+    def call(*args: object, conf: Path | None = None) -> subprocess.CompletedProcess[str]:
+        out, err = tmp_path / "out", tmp_path / "err"
+        env = {"XLA_FLAGS": QUICKLY} | ({"SLURM_CONF": str(conf)} if conf else {"PATH": "/nonexistent"})
+        nursery.start("slurm.py", *args, out=out, err=err, env=env)
+        return subprocess.CompletedProcess(args, nursery.exit_code(), out.read_text(), err.read_text())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "tiny.py"
+    path.write_text(textwrap.dedent(CONFIG))
+    return path
+
+
+def wait_for(condition, said=lambda: "") -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"it does not happen: {said()}")
+        time.sleep(0.05)
+
+
+def test_an_array_with_a_requeued_job_and_a_signalled_one_makes_the_table_of_the_whole(
+    slurm, submit, nursery, config, tmp_path
+):
+    whole, workdir = tmp_path / "whole", tmp_path / "run"
+    assert nursery.call("run.py", f"--config={config}", f"--workdir={whole}").returncode == 0
+
+    line = (f"--config={config}", f"--workdir={workdir}", "--shards=3", "--concurrent=2", "--cpus=1")
+    done = submit(*line, "--setup=export CHECK='a b;c'", conf=slurm)
+    assert done.returncode == 0, done.stderr
+    name = done.stdout.partition("as job ")[2].partition(",")[0]
+    assert f"Submitted 3 of 3 shards as job {name}, 2 at a time, each with 1 core(s), 240 minutes." in done.stdout
+    assert "ArrayTaskThrottle=2" in ask(slurm, "scontrol", "show", "job", name)
+
+    def logs() -> str:
+        told = [path.read_text(errors="replace")[-1500:] for path in sorted((workdir / "slurm").glob("*log*"))]
+        return "\n".join([*told, ask(slurm, "squeue")])
+
+    def saved(number: int) -> bool:
+        return any(p.name.isdigit() for p in workdir.glob(f"shards/{number}-of-3/checkpoints/*/*"))
+
+    wait_for(lambda: saved(1) and saved(2), logs)
+    ask(slurm, "scontrol", "requeue", f"{name}_0")  # as a preemption does
+    ask(slurm, "scancel", f"--signal={signal.SIGUSR2.name[3:]}", f"{name}_1")  # as the end of its time does
+    waited = submit(*line, "--wait", conf=slurm)
+    assert waited.returncode == 0, waited.stderr + logs()
+    assert "Nothing to submit" in waited.stdout and "in the queue" in waited.stdout
+    assert f"The report is {workdir}/report.html" in waited.stdout
+    told = logs()
+    assert "stopped_exit_code=75" in told and "Requeued job" in told and told.count("going on from step") >= 2
+    actual, expected = (pd.read_parquet(folder / "results.parquet") for folder in (workdir, whole))
+    pd.testing.assert_frame_equal(actual, expected, check_exact=True)
+
+
+def test_a_dry_run_tells_the_line_of_every_job_and_needs_no_slurm(submit, config, tmp_path):
+    sweep = "task.noise=0.5,1; seed=0..1"
+    args = [f"--config={config}", "--config.training.steps=9", "--sweep", sweep, "--workdir", tmp_path / "a b"]
+    done = submit(*args, "--shards=2", "--gpus=1", "--mem_gb=4", "--dry_run", "--", "--unknown=x y")
+    assert done.returncode == 0, done.stderr
+    first, *jobs = done.stdout.splitlines()
+    assert first == ("Would submit 2 of 2 shards, 2 at a time, each with 2 core(s), 1 GPU(s), 4 GB, 240 minutes:")
+    for number, job in enumerate(jobs, 1):
+        python, script, *given = shlex.split(job)
+        assert (python, Path(script).name) == (sys.executable, "run.py")
+        assert given == [
+            f"--config={config}",
+            "--config.training.steps=9",
+            "--sweep",
+            sweep,
+            f"--workdir={tmp_path}/a b",
+            "--unknown=x y",
+            f"--shard={number}/2",
+            "--stopped_exit_code=75",
+        ]
+    assert len(jobs) == 2 and not (tmp_path / "a b").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["--shards=0"], "--shards is 0; it must be at least 1"),
+        (["--shards=4", "--dry_run"], "--shards is 4, and the study has 3 members; at most one shard for each"),
+        (["--shards=2", "--concurrent=3"], "--concurrent is 3, and there are 2 shards"),
+        (["--shards=2", "--dry_run", "--wait"], "--dry_run submits nothing that --wait could wait for"),
+        (["--shards=2", "--mem_gb=0"], "--mem_gb is 0; it must be above 0"),
+        (["--shards=2", "--cpu=2"], "Unknown command line flag 'cpu'. Did you mean: cpus"),
+        (["--shards=2", "--dry_run", "stray"], "Unknown argument 'stray'"),
+        (["--shards=2", "--dry_run", "--", "--shard=1/2"], "--shard cannot stand behind --"),
+        (
+            ["--shards=2", "--dry_run", "--", "--config.training.steps=1"],
+            "--config.training.steps cannot stand behind --",
+        ),
+        (["--shards=2", "--dry_run", "--config.task.nois=1"], "task has no setting 'nois'"),
+        (["--shards=2"], "There is no Slurm here: sbatch is not on the path"),
+        ([], "Give --shards=N"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_one(submit, config, args, sentence, tmp_path):
+    done = submit(f"--config={config}", f"--workdir={tmp_path}/w", *args)
+    assert done.returncode == 1 and sentence in done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_folder_of_another_study_and_one_at_work_are_refused(submit, config, tmp_path):
+    with Store(tmp_path, STUDY, plan(STUDY)):
+        line = (f"--workdir={tmp_path}", "--shards=2", "--dry_run")
+        assert "holds the study 'study'" in submit(f"--config={config}", *line).stderr
+
+
+def test_only_what_nobody_has_done_or_is_at_work_on_is_submitted(engine, tmp_path):  # noqa: F811
+    slurm = runpy.run_path(str(ROOT / "launch" / "slurm.py"))
+    left = slurm["_left"]
+    shards = [Shard(of=4, number=number) for number in range(1, 5)]
+    assert left(STUDY, tmp_path, 4) == ([1, 2, 3, 4], [])
+    run(STUDY, tmp_path, shard=shards[1], quiet=True)
+    with Store(tmp_path, STUDY, plan(STUDY), shard=shards[3]):
+        assert left(STUDY, tmp_path, 4) == ([1, 3], [4])
+    with Store(tmp_path, STUDY, plan(STUDY)), pytest.raises(ValueError, match="A run of the whole study is at work"):
+        left(STUDY, tmp_path, 4)
+    for shard in shards:
+        run(STUDY, tmp_path, shard=shard, quiet=True)
+    assert left(STUDY, tmp_path, 4) == ([], [])
+    (tmp_path / RESULTS).unlink()  # the last one was killed before it made the table: any shard makes it
+    assert left(STUDY, tmp_path, 4) == ([1], [])
