@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import datetime
 import math
 import os
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from icl_sim.studies import shards, store
+from icl_sim.studies.amounts import size, span
 from icl_sim.studies.table import Line
 
 STATES = ("done", "running", "waiting", "stopped")
@@ -193,8 +193,8 @@ def to_text(status: RunStatus) -> str:
     if status.rate is not None:
         updates += f", {status.rate:,.0f}/s"
     if status.seconds_left and not status.is_done:
-        updates += f", {_span(status.seconds_left)} left at this rate"
-    rows = "none yet" if status.age is None else f"the last {_span(status.age)} ago"
+        updates += f", {span(status.seconds_left)} left at this rate"
+    rows = "none yet" if status.age is None else f"the last {span(status.age)} ago"
     table = "; the table of all is written" if status.is_tabulated else ""
     told = [
         f"{status.name} in {status.folder}",
@@ -202,7 +202,7 @@ def to_text(status: RunStatus) -> str:
         f"  members   {status.members_done:,} of {status.members:,} done",
         f"  updates   {updates}",
         f"  rows      {rows}{table}",
-        f"  disk      {_bytes(status.disk)}",
+        f"  disk      {size(status.disk)}",
     ]
     going = [pack for state in ("running", "stopped") for pack in status.packs if pack.state == state]
     if going:
@@ -332,18 +332,6 @@ def _told_of(poor: Poor) -> str:
     if poor.diverged_at is not None:
         told = [f"diverged at step {poor.diverged_at:,}"]
     return f"{poor.member:>6}  {', '.join(told)} after {poor.step:,} steps  ({poor.name})"
-
-
-def _span(seconds: float) -> str:
-    return str(datetime.timedelta(seconds=round(min(seconds, 1e9))))
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
 
 
 def _modified(path: Path) -> float:
