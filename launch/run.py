@@ -79,6 +79,9 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
     study_flags.require_config()
     if not _WORKDIR.value and not _DRY_RUN.value:
         raise ValueError("Where to? Give --workdir=DIR, the folder that keeps the run.")
+    if _STOPPED_EXIT_CODE.value:  # before and after simulating, too; where jax connects processes it takes SIGTERM over
+        for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(name, lambda *_: sys.exit(_STOPPED_EXIT_CODE.value))
 
     from icl_sim.engine.devices import use_all_cores
 
@@ -96,11 +99,9 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
         rehearse(planned)
         print(planned.describe())
         return 0
-    if _STOPPED_EXIT_CODE.value:  # before and after simulating, too
-        for name in runner.STOPS:
-            signal.signal(name, lambda *_: sys.exit(_STOPPED_EXIT_CODE.value))
     command = shlex.join(["python", *sys.argv])
-    status = runner.run(study, _WORKDIR.value, shard=shard, command=command)
+    overdue = _end_at_once if _STOPPED_EXIT_CODE.value else None
+    status = runner.run(study, _WORKDIR.value, shard=shard, command=command, overdue=overdue)
     if not status.finished:
         print(f"Stopped, with everything saved. The same again goes on from here:\n{command}")
         return _STOPPED_EXIT_CODE.value
@@ -111,6 +112,12 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
         print(f"All is done: {_WORKDIR.value} holds the whole study.")
     report(_WORKDIR.value)
     return 0
+
+
+def _end_at_once() -> None:
+    """For a scheduler that is about to kill the job: the code tells it to start the job again."""
+    print("This chunk takes too long to wait for; what was saved is intact.", file=sys.stderr, flush=True)
+    os._exit(_STOPPED_EXIT_CODE.value)
 
 
 def write_report(workdir: str) -> None:

@@ -72,7 +72,7 @@ class Job:
         self.process = subprocess.Popen(self.command)
         while (code := self.process.poll()) is None:  # wait() would hold a lock that `checkpoint` needs
             time.sleep(0.2)
-        if code == STOPPED:
+        if code in (STOPPED, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGUSR2):  # those while it still imports
             time.sleep(1.0)  # in which what stopped the command stops this process, too, if it is to
             told = ["squeue", "--noheader", "--format=%T", f"--jobs={os.environ['SLURM_JOB_ID']}"]
             state = subprocess.run(told, capture_output=True, text=True).stdout.strip()

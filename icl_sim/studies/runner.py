@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 QUICK_SAVE = 0.5  # seconds: a checkpoint that takes no longer is saved after every chunk
 SHARE_OF_SAVING = 0.1  # of the running time, at most, goes into slower ones
 STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)  # schedulers send one of the first three
+PATIENCE = 8.0  # seconds that what may not last longer than ten has to come to the end of its chunk
 SAME_WISH = 2.0  # seconds in which schedulers may send a signal again, to each process and through its parents
 
 
@@ -71,6 +72,7 @@ def run(
     shard: Shard | None = None,
     command: str = "",
     quiet: bool = False,
+    overdue: Callable[[], None] | None = None,
 ) -> Status:
     """Simulates what a folder does not hold yet of a study: starts, resumes, or finds that all is done.
 
@@ -80,6 +82,8 @@ def run(
     Args:
       shard: do only this part. The last one to finish makes the table of the whole; without a shard, those that were
         begun are finished first, one after the other.
+      overdue: called from another thread if a signal has come and the chunk does not end within `PATIENCE`: it is
+        being compiled, or evaluated at length. To end the process then loses what came after the last checkpoint.
 
     Raises:
       ValueError: in a sentence, for an impossible study, a folder of another study, a full disk, ...
@@ -87,7 +91,7 @@ def run(
     planned = plan(study)
     rehearse(planned)
     groups = simulated = 0
-    with _Stop() as stop:
+    with _Stop(overdue) as stop:
         for part in [shard] if shard else [*begun(workdir), None]:
             todo = pack(planned, part)
             with Store(workdir, study, planned, command, part) as store, _progress(study, todo, quiet) as progress:
@@ -230,10 +234,11 @@ def _progress(study: Study, todo: Sequence[tuple[Group, int]], quiet: bool) -> P
 class _Stop:
     """Hears signals as a wish to end after the current chunk; a second one ends at once."""
 
-    def __init__(self):
+    def __init__(self, overdue: Callable[[], None] | None = None):
         self.asked = False
         self._heard_at, self._chunks = 0.0, 0
         self._before: dict[signal.Signals, Any] = {}
+        self._overdue, self._ended = overdue, threading.Event()
         # Where several processes run one program, they have to agree on the chunk after which to stop: jax does that
         # for the signal that it listens to, which a handler of our own would take away from it.
         self._together = jax.distributed.is_initialized() and jax.config.values["jax_enable_preemption_service"]
@@ -241,17 +246,28 @@ class _Stop:
     def __enter__(self) -> _Stop:
         if threading.current_thread() is threading.main_thread() and not self._together:
             self._before = {name: signal.signal(name, self._hear) for name in STOPS}
+            if self._overdue is not None:
+                self._pipe = os.pipe()
+                os.set_blocking(self._pipe[1], False)
+                self._fd_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+                threading.Thread(target=self._watch, args=(self._overdue,), daemon=True).start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         for name, handler in self._before.items():
             signal.signal(name, handler)
+        self._ended.set()
+        if self._before and self._overdue is not None:
+            signal.set_wakeup_fd(self._fd_before)
+            os.close(self._pipe[1])
 
     def after_chunk(self) -> bool:
         """Whether to stop here; in each of several processes to be asked after the same chunks."""
         if self._together and not self.asked:
             self._chunks += 1
             self.asked = multihost_utils.reached_preemption_sync_point(self._chunks)
+        if self.asked:
+            self._ended.set()
         return self.asked
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
@@ -262,3 +278,10 @@ class _Stop:
         if not self.asked:
             self.asked, self._heard_at = True, time.monotonic()
             print("Finishing this chunk, then saving; once more ends at once.", file=sys.stderr, flush=True)
+
+    def _watch(self, overdue: Callable[[], None]) -> None:
+        """Waits for a signal, and then for the chunk. While XLA computes, no handler in Python is called."""
+        heard = os.read(self._pipe[0], 1)
+        if heard and not self._ended.wait(PATIENCE):
+            overdue()
+        os.close(self._pipe[0])

@@ -183,6 +183,31 @@ def test_an_array_with_a_requeued_job_and_a_signalled_one_makes_the_table_of_the
     pd.testing.assert_frame_equal(actual, expected, check_exact=True)
 
 
+@pytest.mark.parametrize("end", ["exit 75", "kill -TERM $$"])
+@pytest.mark.parametrize("state", ["RUNNING", "CANCELLED", ""])
+def test_a_job_that_was_stopped_is_queued_again_unless_it_was_cancelled(tmp_path, monkeypatch, end, state):
+    job = runpy.run_path(str(ROOT / "launch" / "slurm.py"))["Job"]
+    squeue, heard = tmp_path / "squeue", []
+    squeue.write_text(f"#!/bin/sh\necho {state}\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    before = signal.signal(signal.SIGUSR2, lambda *_: heard.append(True))  # as submitit does, which queues it again
+    try:
+        with pytest.raises(SystemExit, match="75"):
+            job(["bash", "-c", end])()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert heard == [True] * (state == "RUNNING")
+
+
+def test_a_job_whose_command_fails_fails(tmp_path):
+    job = runpy.run_path(str(ROOT / "launch" / "slurm.py"))["Job"]
+    with pytest.raises(RuntimeError, match="ended with exit code 1"):
+        job(["false"])()
+
+
 def test_a_dry_run_tells_the_line_of_every_job_and_needs_no_slurm(submit, config, tmp_path):
     sweep = "task.noise=0.5,1; seed=0..1"
     args = [f"--config={config}", "--config.training.steps=9", "--sweep", sweep, "--workdir", tmp_path / "a b"]

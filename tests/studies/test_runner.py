@@ -10,6 +10,7 @@ import errno
 import os
 import pickle
 import signal
+import time
 
 import numpy as np
 import pandas as pd
@@ -229,6 +230,23 @@ def test_what_a_scheduler_sends_twice_is_one_wish_and_later_ends_at_once(engine,
             run(STUDY, tmp_path / "again", quiet=True)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.5, 1), (0.0, 0)])
+def test_a_chunk_that_does_not_end_after_a_signal_is_told_while_it_lasts(engine, tmp_path, monkeypatch, seconds, calls):
+    overdue = []
+    monkeypatch.setattr(runner, "PATIENCE", 0.1)
+
+    def interrupt(member, step):
+        if step == 20:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(seconds)
+            assert len(overdue) == calls
+
+    engine.on_chunk = interrupt
+    assert not run(STUDY, tmp_path, quiet=True, overdue=lambda: overdue.append(True)).finished
+    time.sleep(0.2)
+    assert len(overdue) == calls and signal.set_wakeup_fd(-1) == -1
 
 
 def test_processes_of_one_program_stop_where_jax_has_them_agree(engine, expected, tmp_path, monkeypatch):
