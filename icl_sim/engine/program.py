@@ -3,6 +3,7 @@ batches divided where several devices share a member."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from icl_sim.engine import hosts
 from icl_sim.engine.devices import DATA, MEMBER
 from icl_sim.engine.evaluate import evaluate
 from icl_sim.engine.group import Group
@@ -30,20 +32,22 @@ class Program:
     State enters as an argument sharded over members, and replication is not tracked (`check_vma=False`): a constant
     created inside the mapped function would otherwise be taken for shared, and its gradient summed over members.
 
-    Args:
-      at_once: members that a device computes together: 1 for one by one, None for what the platform does best.
+    Attributes:
+      mesh: the devices, along the axes "member" and "data".
+      size: M, the number of members.
+      at_once: members that a device computes together: 1 for one by one; None asks for what the platform does best.
+      phases: of training.
     """
 
     def __init__(self, group: Group, mesh: Mesh, at_once: int | None = None):
-        self._mesh, self._size = mesh, len(group)
-        each = -(-len(group) // mesh.shape[MEMBER])
-        if at_once is None:
-            at_once = 1 if is_one_by_one(group, mesh) else each
-        self._at_once = min(at_once, each)
-        across = mesh.shape[DATA]
+        self.mesh, self.size = mesh, len(group)
+        each, across = -(-len(group) // mesh.shape[MEMBER]), mesh.shape[DATA]
+        self.at_once = min(at_once or (1 if is_one_by_one(group, mesh) else each), each)
+        self._places = mesh.shape[MEMBER] * -(-each // self.at_once) * self.at_once
         self.groups = group.members.task.groups()
+        self.phases = group.members.predictor.phases
         self.members = self.place(group.members)
-        self.shared = jax.device_put(group.members.task.load(), NamedSharding(mesh, P()))
+        self.shared = hosts.spread(group.members.task.load(), NamedSharding(mesh, P()))
         self._trains: dict[Phase, Callable[..., State]] = {}
         self._start = self.spread(lambda shared, member: initial_state(member, shared))
         self._measure = self.spread(
@@ -54,17 +58,24 @@ class Program:
     @property
     def devices(self) -> list[jax.Device]:
         """The devices that the members are spread over, and their batches."""
-        return list(self._mesh.devices.flat)
+        return list(self.mesh.devices.flat)
+
+    def of(self, group: Group) -> Program:
+        """The same functions, not compiled again, for other members of this structure, no more than these."""
+        other = copy.copy(self)
+        other.size = len(group)
+        other.members = other.place(group.members)
+        return other
 
     def place(self, tree: Any) -> Any:
         """Spreads a tree of columns `[M, ...]` over the devices, padded with copies of the last member."""
-        padding = -self._size % (self._mesh.shape[MEMBER] * self._at_once)
+        padding = self._places - self.size
         padded = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], padding, axis=0)]), tree)
-        return jax.device_put(padded, NamedSharding(self._mesh, P(MEMBER)))
+        return hosts.spread(padded, NamedSharding(self.mesh, P(MEMBER)))
 
     def fetch(self, tree: Any) -> Any:
-        """The inverse of `place`: columns `[M, ...]` on the host, without padding."""
-        return jax.tree.map(lambda column: np.asarray(column)[: self._size], tree)
+        """The inverse of `place`: columns `[M, ...]` on every host, without padding."""
+        return jax.tree.map(lambda column: column[: self.size], hosts.gathered(tree))
 
     def start(self) -> State:
         """The state of all members before the first update."""
@@ -72,8 +83,7 @@ class Program:
 
     def train(self, state: State, start: int, stop: int, phase: Phase) -> State:
         """The state after the updates `start` to `stop` (exclusive); the old state's memory is given up."""
-        bounds = jax.device_put((np.int32(start), np.int32(stop)), NamedSharding(self._mesh, P()))
-        return self._train(phase)((self.shared, *bounds), self.members, state)
+        return self._train(phase)(self._everywhere(start, stop), self.members, state)
 
     def measure(self, state: State) -> Mapping[str, Mapping[str, np.ndarray]]:
         """Evaluation set -> metric -> values `[M]`."""
@@ -83,6 +93,25 @@ class Program:
         """Which members have parameters that are not finite, `[M]`."""
         return self.fetch(self._is_lost(None, state))
 
+    def bytes_of_training(self) -> int:
+        """Of memory that training takes on a device, as compiled: settings, states, and what is computed on the way."""
+        placed = NamedSharding(self.mesh, P(MEMBER))
+        state = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed),
+            jax.eval_shape(self._start, self.shared, self.members),
+        )
+        needed = 0
+        for phase in self.phases:  # what this compiles is what `train` runs
+            compiled = self._train(phase).lower(self._everywhere(0, 1), self.members, state).compile()
+            told = compiled.memory_analysis()
+            held = told.argument_size_in_bytes + told.output_size_in_bytes - told.alias_size_in_bytes
+            needed = max(needed, held + told.temp_size_in_bytes)
+        return needed
+
+    def _everywhere(self, start: int, stop: int) -> Any:
+        """What training has on every device."""
+        return self.shared, *hosts.spread((np.int32(start), np.int32(stop)), NamedSharding(self.mesh, P()))
+
     def _train(self, phase: Phase) -> Callable[..., State]:
         """The jitted training function of a phase: ((shared, start, stop), members, state) -> state."""
         if phase in self._trains:
@@ -90,7 +119,7 @@ class Program:
 
         def run(everywhere: Any, member: Any, state: State) -> State:
             shared, start, stop = everywhere
-            return train(member, state, shared, start, stop, phase, across=self._mesh.shape[DATA])
+            return train(member, state, shared, start, stop, phase, across=self.mesh.shape[DATA])
 
         self._trains[phase] = self.spread(run, donate=(2,))
         return self._trains[phase]
@@ -99,7 +128,7 @@ class Program:
         """Compiles function(everywhere, *of_one_member) to run for all members, `[M, ...]`, over the devices."""
 
         def on_one_device(everywhere: Any, *of_members: Any) -> Any:
-            at_once = self._at_once
+            at_once = self.at_once
             if at_once == len(jax.tree.leaves(of_members)[0]) > 1:
                 return jax.vmap(lambda *one: function(everywhere, *one))(*of_members)
             several = at_once if at_once > 1 else None
@@ -108,7 +137,7 @@ class Program:
         def on_all_devices(everywhere: Any, *of_members: Any) -> Any:
             specs = (P(), *(P(MEMBER) for _ in of_members))
             spread = jax.shard_map(
-                on_one_device, mesh=self._mesh, in_specs=specs, out_specs=P(MEMBER), check_vma=False
+                on_one_device, mesh=self.mesh, in_specs=specs, out_specs=P(MEMBER), check_vma=False
             )
             return spread(everywhere, *of_members)
 

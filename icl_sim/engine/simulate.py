@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-from jax.sharding import Mesh
 
 from icl_sim.engine.devices import member_mesh
 from icl_sim.engine.evaluate import SUMMARY
@@ -49,9 +48,9 @@ class Chunk:
 def simulate(
     group: Group,
     *,
+    program: Program | None = None,
     state: State | None = None,
     step: int = 0,
-    mesh: Mesh | None = None,
     chunk_steps: int | None = None,
     chunk_seconds: float = 5.0,
 ) -> Iterator[Chunk]:
@@ -62,15 +61,15 @@ def simulate(
 
     Args:
       group: M members of equal structure.
+      program: of this group, as `engine.layout` lays it out; by default members are spread over all devices.
       state: where to go on, from an earlier chunk; None starts afresh.
       step: the updates that `state` has behind it.
-      mesh: devices along the axis `member`; by default all of this process.
       chunk_steps: updates in a full chunk; by default, as many as take about `chunk_seconds`.
     """
     if group.members.task.calculated:
         yield Chunk(0, _calculated(group), 0, 0.0, False, _no_state)
         return
-    program = Program(group, mesh or member_mesh(len(group)))
+    program = program or Program(group, member_mesh(len(group)))
     steps = group.members.training.steps if is_trainable(group) else 0
     phases = group.members.phase_ends()
     evaluated = group.members.evaluation.steps(steps)

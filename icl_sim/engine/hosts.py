@@ -1,0 +1,102 @@
+"""The processes of one run: one per host of a TPU pod, or several on one machine, each with devices of its own.
+
+They run the same program side by side and wait for each other wherever numbers cross between them. So everything that
+decides what comes next, how long a chunk is, whether to stop, whether a checkpoint is there, is decided by one process,
+the writer, and told to the others; it alone reads and writes the run's folder. With one process none of this does
+anything.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+MODES = ("auto", "on", "off")
+COORDINATOR = ("JAX_COORDINATOR_ADDRESS", "COORDINATOR_ADDRESS")
+T = TypeVar("T")
+
+
+def connect(
+    mode: str = "auto", *, coordinator: str | None = None, processes: int | None = None, number: int | None = None
+) -> bool:
+    """Connects the processes of a run, before anything asks for a device; whether there are several.
+
+    Args:
+      mode: "on": connect, as jax finds out by itself on TPU pods, Slurm, Kubernetes and Open MPI; "off": this process
+        alone; "auto": on if the address of a coordinator is given, here or in the environment, or if Slurm or a TPU pod
+        has started several processes.
+      coordinator: address and port of the first process, as "10.0.0.1:8476", where jax cannot find them.
+      processes: how many there are.
+      number: of this one, from 0.
+
+    Raises:
+      ValueError: if they cannot be connected.
+    """
+    given = (coordinator, processes, number)
+    if mode == "off" or (mode == "auto" and coordinator is None and not _are_several()):
+        if given != (None, None, None):
+            raise ValueError("A coordinator, or a number of processes, is given, and --distributed is off.")
+        return False
+    try:
+        jax.distributed.initialize(coordinator, processes, number)
+    except Exception as error:  # as many kinds as there are clusters
+        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"The processes cannot be connected ({told}). On a TPU pod or Slurm give --distributed=on alone; elsewhere "
+            "--coordinator=HOST:PORT --processes=N --process=I, the same but the last in every process."
+        ) from error
+    return jax.process_count() > 1
+
+
+def _are_several() -> bool:
+    """Whether the environment says that this is one process of several."""
+    sizes = {os.environ.get(name, "1") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")}
+    workers = os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    return any(map(os.environ.get, COORDINATOR)) or sizes != {"1"} or "," in workers
+
+
+def is_writer() -> bool:
+    """Whether this process reads and writes the run's folder and speaks for all."""
+    return jax.process_index() == 0
+
+
+def told(tree: T) -> T:
+    """What the writer has: numbers and arrays, of the same shapes in every process."""
+    if jax.process_count() == 1:
+        return tree
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.broadcast_one_to_all(tree)
+
+
+def any_of(is_so: bool) -> bool:
+    """Whether it is so in any process."""
+    if jax.process_count() == 1:
+        return is_so
+    from jax.experimental import multihost_utils
+
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(is_so))))
+
+
+def gathered(tree: Any) -> Any:
+    """Arrays spread over the devices of all processes, on every host."""
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, tree)
+    from jax.experimental import multihost_utils
+
+    return jax.tree.map(np.asarray, multihost_utils.process_allgather(tree, tiled=True))
+
+
+def spread(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Arrays that every host has, over the devices of all processes."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def placed(array: Any) -> jax.Array:
+        array = np.asarray(array)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(placed, tree)
