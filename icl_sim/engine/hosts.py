@@ -72,6 +72,15 @@ def told(tree: T) -> T:
     return multihost_utils.broadcast_one_to_all(tree)
 
 
+def said(text: str) -> str:
+    """What the writer says."""
+    if jax.process_count() == 1:
+        return text
+    size = int(told(len(text.encode())))
+    letters = np.frombuffer(text.encode().ljust(size)[:size], np.uint8)
+    return bytes(told(letters)).decode()
+
+
 def any_of(is_so: bool) -> bool:
     """Whether it is so in any process."""
     if jax.process_count() == 1:

@@ -41,7 +41,10 @@ class Layout:
                 raise ValueError(f"{field.name} is {value}; it must be at least 1, or None to let it be chosen.")
 
 
-def laid_out(group: Group, layout: Layout = Layout()) -> Iterator[tuple[Group, Program | None]]:
+CHOSEN = Layout()
+
+
+def laid_out(group: Group, layout: Layout = CHOSEN) -> Iterator[tuple[Group, Program | None]]:
     """A group in waves that fit into memory, all of one size but the last, with the program that simulates each.
 
     Raises:
@@ -66,7 +69,7 @@ def _program(group: Group, layout: Layout) -> Program:
     return Program(group, mesh, layout.at_once or trial.fastest(group, mesh))
 
 
-def mesh_of(group: Group, layout: Layout = Layout()) -> Mesh:
+def mesh_of(group: Group, layout: Layout = CHOSEN) -> Mesh:
     """The mesh `member x data` for a group.
 
     Members come first. Devices that none needs share the batches of the others, as many as divide a batch, where an

@@ -48,7 +48,7 @@ class Program:
         self.phases = group.members.predictor.phases
         self.members = self.place(group.members)
         self.shared = hosts.spread(group.members.task.load(), NamedSharding(mesh, P()))
-        self._trains: dict[Phase, Callable[..., State]] = {}
+        self._trains: dict[Phase, Any] = {}
         self._start = self.spread(lambda shared, member: initial_state(member, shared))
         self._measure = self.spread(
             lambda shared, member, state: evaluate(member, join(state.parts), state.references, shared, across),
@@ -112,7 +112,7 @@ class Program:
         """What training has on every device."""
         return self.shared, *hosts.spread((np.int32(start), np.int32(stop)), NamedSharding(self.mesh, P()))
 
-    def _train(self, phase: Phase) -> Callable[..., State]:
+    def _train(self, phase: Phase) -> Any:
         """The jitted training function of a phase: ((shared, start, stop), members, state) -> state."""
         if phase in self._trains:
             return self._trains[phase]
@@ -124,7 +124,7 @@ class Program:
         self._trains[phase] = self.spread(run, donate=(2,))
         return self._trains[phase]
 
-    def spread(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    def spread(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Any:
         """Compiles function(everywhere, *of_one_member) to run for all members, `[M, ...]`, over the devices."""
 
         def on_one_device(everywhere: Any, *of_members: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from icl_sim.engine import hosts
 from icl_sim.engine.devices import member_mesh
 from icl_sim.engine.evaluate import SUMMARY
 from icl_sim.engine.group import Group
@@ -105,7 +106,7 @@ def simulate(
         if step == full:
             if chunk_steps is None:  # compilation and hiccups make it seem slower than it is, by more than it is
                 wanted = round(length * chunk_seconds / trained_for)
-                length = min(16 * length, max(1, length // 4, wanted))
+                length = int(hosts.told(min(16 * length, max(1, length // 4, wanted))))
             full, trained_for = step + length, 0.0
 
 

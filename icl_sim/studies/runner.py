@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,16 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from icl_sim.engine import devices
+from icl_sim.engine import devices, hosts
 from icl_sim.engine.checkpoints import CheckpointError, Checkpoints
 from icl_sim.engine.group import Group
+from icl_sim.engine.layout import CHOSEN, Layout, laid_out
+from icl_sim.engine.program import Program, state_shapes
 from icl_sim.engine.simulate import simulate as simulate_group
 from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
 from icl_sim.studies.rehearsal import rehearse
-from icl_sim.studies.shards import Shard, begun, checkpoint_folder, pack, taken
+from icl_sim.studies.shards import Shard, begun, checkpoint_folder, note_members, pack, taken
 from icl_sim.studies.store import BusyError, Store, explained, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.table import Line, tabulated
@@ -70,6 +72,7 @@ def run(
     workdir: str | os.PathLike,
     *,
     shard: Shard | None = None,
+    layout: Layout = CHOSEN,
     command: str = "",
     quiet: bool = False,
     overdue: Callable[[], None] | None = None,
@@ -77,13 +80,15 @@ def run(
     """Simulates what a folder does not hold yet of a study: starts, resumes, or finds that all is done.
 
     A signal (`STOPS`) ends the run after the current chunk, with everything saved. Of the processes of one program
-    (`jax.distributed`) each goes on until all have heard of the SIGTERM, or other notice of preemption, that one got.
+    (`jax.distributed`) each goes on until all have heard of the SIGTERM, or other notice of preemption, that one got;
+    one alone reads and writes the folder.
 
     Args:
       shard: do only this part. The last one to finish makes the table of the whole; without a shard, those that were
         begun are finished first, one after the other.
       overdue: called from another thread if a signal has come and the chunk does not end within `PATIENCE`: it is
         being compiled, or evaluated at length. To end the process then loses what came after the last checkpoint.
+      layout: what of how members lie on devices is not to be chosen.
 
     Raises:
       ValueError: in a sentence, for an impossible study, a folder of another study, a full disk, ...
@@ -92,24 +97,46 @@ def run(
     rehearse(planned)
     groups = simulated = 0
     with _Stop(overdue) as stop:
-        for part in [shard] if shard else [*begun(workdir), None]:
+        for part in _parts(workdir, shard):
             todo = pack(planned, part)
-            with Store(workdir, study, planned, command, part) as store, _progress(study, todo, quiet) as progress:
+            with _store(workdir, study, planned, command, part) as store, _progress(study, todo, quiet) as progress:
                 if not simulated:
                     for note in planned.notes:
                         progress.note(note)
-                simulated += _work(planned, todo, store, progress, stop)
+                simulated += _work(planned, todo, layout, store, progress, stop)
                 groups += len(todo)
-                finished = all(_is_finished(store, group) for group, _ in todo)
-                if part is None and (simulated or not store.is_tabulated()):
+                finished = bool(hosts.told(store is not None and all(_is_finished(store, group) for group, _ in todo)))
+                if store is not None and part is None and (simulated or not store.is_tabulated()):
                     store.tabulate()
             if not finished:
                 return Status(False, groups, simulated, complete=False)
     return Status(True, groups, simulated, complete=shard is None or _complete(study, workdir, planned, command))
 
 
+def _parts(workdir: str | os.PathLike, shard: Shard | None) -> list[Shard | None]:
+    """What there is to do, in order: a shard, or those that were begun and then the whole, None."""
+    if shard is not None:
+        return [shard]
+    names = hosts.said(" ".join(map(str, begun(workdir))) if hosts.is_writer() else "")
+    return [*map(Shard.parse, names.split()), None]
+
+
+@contextlib.contextmanager
+def _store(
+    workdir: str | os.PathLike, study: Study, planned: Plan, command: str, part: Shard | None
+) -> Iterator[Store | None]:
+    """The folder of the run; None in processes that only compute."""
+    if not hosts.is_writer():
+        yield None
+        return
+    with Store(workdir, study, planned, command, part) as store:
+        yield store
+
+
 def _complete(study: Study, workdir: str | os.PathLike, planned: Plan, command: str) -> bool:
     """Makes the table if all shards are done; False if some are not, or if another sees to it."""
+    if not hosts.is_writer():
+        return False
     try:
         with Store(workdir, study, planned, command) as store:
             done = all(_is_finished(store, group) for group in planned.groups)
@@ -139,10 +166,11 @@ def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: b
     with _progress(study, todo, quiet) as progress:
         for number, (group, steps) in enumerate(todo, 1):
             progress.begin(f"group {number}/{len(todo)} ({len(group)} members)", before)
-            for chunk in simulate_group(group):
-                if chunk.measures is not None:
-                    lines.append(Line(group.ids, chunk.step, chunk.measures))
-                progress.update(chunk, steps)
+            for wave, program in laid_out(group):
+                for chunk in simulate_group(wave, program=program):
+                    if chunk.measures is not None:
+                        lines.append(Line(wave.ids, chunk.step, chunk.measures))
+                    progress.update(chunk, steps)
             before += steps * len(group)
     members = [{"id": e.id, "predictor": e.predictor, "point": e.point} for e in planned.entries]
     return tabulated(lines, members)
@@ -163,45 +191,76 @@ def _left(store: Store, group: Group) -> np.ndarray:
     return np.asarray([not is_finished(member) for member in group.ids], bool)
 
 
-def _work(planned: Plan, todo: Sequence[tuple[Group, int]], store: Store, progress: Progress, stop: _Stop) -> int:
+def _work(
+    planned: Plan,
+    todo: Sequence[tuple[Group, int]],
+    layout: Layout,
+    store: Store | None,
+    progress: Progress,
+    stop: _Stop,
+) -> int:
     """Simulates what is left of groups until a signal stops it; how many it worked on."""
-    left = [_left(store, group) for group, _ in todo]
+    left = [hosts.told(np.ones(len(group), bool) if store is None else _left(store, group)) for group, _ in todo]
     simulated, done = 0, 0
     for number, ((group, steps), left_M) in enumerate(zip(todo, left, strict=True), 1):
         done += steps * int(np.sum(~left_M))
         if left_M.any() and not stop.asked:
             part = taken(group, left_M)
             progress.begin(f"group {number}/{len(todo)} ({len(part)} members)", done)
-            _run_group(planned, part, steps, store, progress, stop)
+            for wave, program in laid_out(part, layout):
+                if not stop.asked:
+                    _run_group(planned, wave, program, steps, store, progress, stop)
             simulated += 1
         done += steps * int(np.sum(left_M))
     return simulated
 
 
-def _run_group(planned: Plan, group: Group, steps: int, store: Store, progress: Progress, stop: _Stop) -> None:
+def _run_group(
+    planned: Plan,
+    group: Group,
+    program: Program | None,
+    steps: int,
+    store: Store | None,
+    progress: Progress,
+    stop: _Stop,
+) -> None:
     """Simulates a group to its end, or to where a signal stops it."""
-    folder = checkpoint_folder(store.home, group, planned)
-    with explained(store.folder), contextlib.closing(Checkpoints(folder)) as checkpoints:
-        state, step = _restored(checkpoints, folder, group, store, progress)
-        if step:
+    with contextlib.ExitStack() as resources:
+        checkpoints, state, step = None, None, 0
+        if store is not None:
+            resources.enter_context(explained(store.folder))
+            folder = checkpoint_folder(store.home, group, planned)
+            checkpoints = resources.enter_context(contextlib.closing(Checkpoints(folder)))
+            state, step = _restored(checkpoints, folder, group, store, progress)
+            note_members(folder, group.ids)
+        if step := int(hosts.told(step)):
+            state = hosts.told(state if store is not None else _blank(group))
             progress.done(step * len(group))
             progress.note(f"going on from step {step:,}")
         saved_at, cost = time.monotonic(), 0.0
-        for chunk in simulate_group(group, state=state, step=step):
+        for chunk in simulate_group(group, program=program, state=state, step=step):
             step = chunk.step
-            if chunk.measures is not None:
+            if store is not None and chunk.measures is not None:
                 store.append(group.ids, step, chunk.measures)
             progress.update(chunk, steps)
             started = time.monotonic()
-            affordable = cost <= QUICK_SAVE or started - saved_at >= cost / SHARE_OF_SAVING
+            affordable = hosts.told(cost <= QUICK_SAVE or started - saved_at >= cost / SHARE_OF_SAVING)
             stopping = stop.after_chunk()
             if step > 0 and (stopping or step == steps or (chunk.save and affordable)):
-                checkpoints.save(step, chunk.state)
+                state = chunk.state  # of which every process has a part
+                if checkpoints is not None:
+                    checkpoints.save(step, state)
                 saved_at = time.monotonic()
                 cost = saved_at - started
             if stopping:
                 return
-        store.finish(group.ids, step)
+        if store is not None:
+            store.finish(group.ids, step)
+
+
+def _blank(group: Group) -> Any:
+    """A state of the right shapes, for what the writer has to be put into."""
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state_shapes(group))
 
 
 def _restored(
@@ -228,7 +287,7 @@ def _restored(
 
 def _progress(study: Study, todo: Sequence[tuple[Group, int]], quiet: bool) -> Progress:
     updates = sum(steps * len(group) for group, steps in todo)
-    return Progress(updates, study.shown, io.StringIO() if quiet else None)
+    return Progress(updates, study.shown, None if hosts.is_writer() and not quiet else io.StringIO())
 
 
 class _Stop:

@@ -8,6 +8,7 @@ another n, and the whole run, find it finished.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import zlib
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # who only looks at a run does not wait for jax
     from icl_sim.engine.group import Group
     from icl_sim.studies.plan import Plan
 
-FOLDER, CHECKPOINTS = "shards", "checkpoints"
+FOLDER, CHECKPOINTS, MEMBERS = "shards", "checkpoints", "members.json"
 MOST = 100_000
 _NAME = re.compile(r"(\d{1,6})-of-(\d{1,6})")
 
@@ -127,11 +128,28 @@ def checkpoint_names(ids: tuple[int, ...]) -> tuple[str, str]:
     return first, f"{first}-{zlib.crc32(repr(ids).encode()):08x}"
 
 
+def note_members(folder: Path, ids: tuple[int, ...]) -> None:
+    """Keeps beside the checkpoints of a part of a group whose they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MEMBERS).write_text(json.dumps(ids))
+
+
 def checkpoint_folders(workdir: Path, planned: Plan, member: int) -> list[tuple[Path, Group]]:
-    """Where checkpoints of a member may be, with the group that they are of: those of the whole run first."""
+    """Where checkpoints of a member are, each with the group or part of one that it is of; the whole run's first."""
+    (group,) = (group for group in planned.groups if member in group.ids)
     found = []
-    for shard in (None, *begun(workdir)):
-        home = workdir if shard is None else shard.folder(workdir)
-        of_member = (group for group, _ in pack(planned, shard) if member in group.ids)
-        found += [(checkpoint_folder(home, group, planned), group) for group in of_member]
-    return [(folder, group) for folder, group in found if folder.is_dir()]
+    for folder in (path for home in homes(workdir) for path in sorted((home / CHECKPOINTS).glob("*/"))):
+        ids = _members(folder, planned)
+        if member in ids and set(ids) <= set(group.ids):
+            found.append((folder, taken(group, np.isin(group.ids, ids))))
+    return found
+
+
+def _members(folder: Path, planned: Plan) -> Sequence[int]:
+    """Whose checkpoints a folder holds: those noted, else the group that is named so."""
+    try:
+        return json.loads((folder / MEMBERS).read_text())
+    except FileNotFoundError:
+        return next((group.ids for group in planned.groups if checkpoint_names(group.ids)[0] == folder.name), ())
+    except ValueError:
+        return ()

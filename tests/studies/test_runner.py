@@ -56,7 +56,7 @@ class FakeEngine:
         self.chunks, self.saves = [], []
         self.on_chunk = self.on_save = lambda member, step: None
 
-    def simulate(self, group, *, state=None, step=0):
+    def simulate(self, group, *, program=None, state=None, step=0):
         steps = group.members.training.steps
         state = np.asarray(group.ids, float) if state is None else state
         evaluated = group.members.evaluation.steps(steps)
@@ -88,7 +88,7 @@ class FakeCheckpoints:
         self.engine.saves.append((int(self.folder.name.partition("-")[0]), step))
 
     def restore(self, group):
-        for path in sorted(self.folder.iterdir(), reverse=True):
+        for path in sorted(self.folder.glob("[0-9]*"), reverse=True):
             try:
                 return pickle.loads(path.read_bytes())
             except pickle.UnpicklingError:
@@ -96,7 +96,7 @@ class FakeCheckpoints:
         return None
 
     def set_all_aside(self):
-        for path in self.folder.iterdir():
+        for path in self.folder.glob("[0-9]*"):
             path.unlink()
 
     def close(self):
@@ -106,9 +106,14 @@ class FakeCheckpoints:
 @pytest.fixture
 def engine(monkeypatch):
     fake = FakeEngine()
+    _put(fake, monkeypatch)
+    return fake
+
+
+def _put(fake, monkeypatch):
+    monkeypatch.setattr(runner, "laid_out", lambda group, layout=None: [(group, None)])
     monkeypatch.setattr(runner, "simulate_group", fake.simulate)
     monkeypatch.setattr(runner, "Checkpoints", fake.checkpoints)
-    return fake
 
 
 @pytest.fixture
@@ -259,8 +264,7 @@ def test_processes_of_one_program_stop_where_jax_has_them_agree(engine, expected
     assert set(heard_by) == {before}  # jax listens to it
     assert asked == [1, 2, 3, 4] and engine.saves[-1] == engine.chunks[-1] == engine.chunks[3]
     monkeypatch.undo()
-    monkeypatch.setattr(runner, "simulate_group", engine.simulate)
-    monkeypatch.setattr(runner, "Checkpoints", engine.checkpoints)
+    _put(engine, monkeypatch)
     pd.testing.assert_frame_equal(simulate(STUDY, tmp_path), expected)
 
 
