@@ -35,6 +35,28 @@ _STOPPED_EXIT_CODE = flags.DEFINE_integer(
     lower_bound=0,
     upper_bound=255,
 )
+_DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "auto",
+    ["auto", "on", "off"],
+    "Whether this is one of several processes of one run, as on a TPU pod, all started with the same line; auto: if "
+    "the environment says so.",
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first process, where jax cannot find it out.")
+_PROCESSES = flags.DEFINE_integer("processes", None, "How many processes there are, then.", lower_bound=1)
+_PROCESS = flags.DEFINE_integer("process", None, "The number of this one, from 0.", lower_bound=0)
+_DATA_PARALLEL = flags.DEFINE_integer(
+    "data_parallel", None, "Devices that share each batch; by default those that members leave over.", lower_bound=1
+)
+_AT_ONCE = flags.DEFINE_integer(
+    "at_once",
+    None,
+    "Members that a device computes together, 1 for one by one; by default what is known or found to be the fastest.",
+    lower_bound=1,
+)
+_WAVE = flags.DEFINE_integer(
+    "wave", None, "Members of a group that are simulated at a time; by default as many as fit.", lower_bound=1
+)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would be simulated, and end.")
 
 
@@ -56,7 +78,7 @@ def main(argv: list[str], *, spread: bool = True, report: Callable[[str], None] 
         return 0
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return _left(1)
     except KeyboardInterrupt:
         print("Interrupted; what was saved is intact, and the same line goes on from there.", file=sys.stderr)
         return 130
@@ -65,7 +87,14 @@ def main(argv: list[str], *, spread: bool = True, report: Callable[[str], None] 
             raise
         advice = "try fewer members at once, smaller batches, inputs or networks; what was saved is intact"
         print(f"The study does not fit into this machine's memory ({advice}).", file=sys.stderr)
-        return 1
+        return _left(1)
+
+
+def _left(code: int) -> int:
+    """The exit code of a process that cannot go on, and which no other may wait for."""
+    from icl_sim.engine import hosts
+
+    return hosts.leave(code)
 
 
 def _is_too_large(error: Exception) -> bool:
@@ -83,10 +112,16 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
         for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(name, lambda *_: sys.exit(_STOPPED_EXIT_CODE.value))
 
+    from icl_sim.engine import cache, hosts
     from icl_sim.engine.devices import use_all_cores
+    from icl_sim.engine.layout import Layout
 
     if spread:
         use_all_cores()  # before anything asks for a device
+    hosts.connect(
+        _DISTRIBUTED.value, coordinator=_COORDINATOR.value, processes=_PROCESSES.value, number=_PROCESS.value
+    )
+    cache.keep_compiled()
     from icl_sim.studies import runner
     from icl_sim.studies.plan import plan
     from icl_sim.studies.rehearsal import rehearse
@@ -101,7 +136,10 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
         return 0
     command = shlex.join(["python", *sys.argv])
     overdue = _end_at_once if _STOPPED_EXIT_CODE.value else None
-    status = runner.run(study, _WORKDIR.value, shard=shard, command=command, overdue=overdue)
+    layout = Layout(data=_DATA_PARALLEL.value, at_once=_AT_ONCE.value, wave=_WAVE.value)
+    status = runner.run(study, _WORKDIR.value, shard=shard, layout=layout, command=command, overdue=overdue)
+    if not hosts.is_writer():  # who has nothing to say, and no folder
+        return 0 if status.finished else _STOPPED_EXIT_CODE.value
     if not status.finished:
         print(f"Stopped, with everything saved. The same again goes on from here:\n{command}")
         return _STOPPED_EXIT_CODE.value

@@ -14,11 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from icl_sim.engine import hosts
 from icl_sim.engine.group import Group
 from icl_sim.engine.program import state_shapes
 from icl_sim.engine.step import State
 
 KEPT = 2
+OUTDATED = "outdated"
 CHECKSUMS = "checksums.json"  # in every checkpoint, written last: its files and their CRC-32
 
 log = logging.getLogger("icl_sim")
@@ -29,7 +31,10 @@ class CheckpointError(ValueError):
 
 
 class Checkpoints:
-    """The newest checkpoints of one group, in a folder of its own. Close it, or use it in a `with` statement.
+    """The newest checkpoints of one group, in a folder of its own.
+
+    Where several processes run one program, all of them save and restore together, as orbax has it, in a folder that
+    all can see; the writer alone cares for the rest.
 
     A checkpoint whose files are not what they were is named in a warning and set aside (`60.damaged`) before orbax sees
     it, which a damaged file would keep from starting, or make fail in ways that say little.
@@ -37,26 +42,14 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self._folder = Path(folder).absolute()
-        for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):  # of saves that were killed
-            shutil.rmtree(unfinished, ignore_errors=True)
-        self._unreadable = [self._set_aside(step, why) for step in self._steps() if (why := _damage(step))]
-        self._checkpointer = self._opened()
-
-    def _opened(self) -> Any:
-        from orbax.checkpoint.experimental import v1 as orbax  # heavy, and needed only by runs that are kept
-
-        return orbax.training.Checkpointer(
-            self._folder,
-            # The caller decides when to save; the default would skip a save while another is in flight.
-            save_decision_policy=orbax.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=orbax.training.preservation_policies.LatestN(KEPT),
-        )
-
-    def __enter__(self) -> Checkpoints:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+        self._unreadable: list[str] = []
+        if not hosts.is_writer():
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for unfinished in ("*.orbax-checkpoint-tmp*", f"*.{OUTDATED}"):  # of saves that were killed
+            for path in self._folder.glob(unfinished):
+                shutil.rmtree(path, ignore_errors=True)
+        self._unreadable += [self._set_aside(step, why) for step in self._steps() if (why := _damage(step))]
 
     def save(self, step: int, state: State) -> None:
         """Saves the state (leaves `[M, ...]`) that a group has after `step` updates.
@@ -66,9 +59,11 @@ class Checkpoints:
             disk that fills up under orbax is told by a thousand lines of its threads.
         """
         needed = 2**20 + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        if shutil.disk_usage(self._folder).free < needed:
+        if hosts.is_writer() and shutil.disk_usage(self._folder).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
-        self._checkpointer.save(step, _named_leaves(state), overwrite=True)
+        _orbax().save(self._folder / str(step), _named_leaves(state), overwrite=True)
+        if not hosts.is_writer():
+            return
         checksums = self._folder / str(step) / CHECKSUMS
         temporary = checksums.with_suffix(".tmp")
         with open(temporary, "w") as file:
@@ -76,6 +71,8 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, checksums)
+        for outdated in self._steps()[:-KEPT]:
+            shutil.rmtree(self._rename(outdated, OUTDATED), ignore_errors=True)
 
     def restore(self, group: Group) -> tuple[State, int] | None:
         """The newest intact state and its step, or None if nothing was saved.
@@ -83,49 +80,51 @@ class Checkpoints:
         Raises:
           CheckpointError: if there are checkpoints, but none is intact or fits the group.
         """
-        for found in sorted(self._checkpointer.checkpoints, key=lambda c: c.step, reverse=True):
+        for name in hosts.said(" ".join(path.name for path in reversed(self._steps()))).split():
+            found = self._folder / name
             try:
-                return self._read(found.step, state_shapes(group)), found.step
+                return self._read(found, state_shapes(group)), int(name)
             except Exception as error:  # whatever another tree than expected makes the reader raise
-                self._unreadable.append(self._told(self._folder / str(found.step), str(error)))
+                self._unreadable.append(self._told(found, str(error)))
         if self._unreadable:
             raise CheckpointError(" ".join(self._unreadable))
         return None
 
     def set_all_aside(self) -> None:
         """Renames all checkpoints, for a group that starts again: the newest of before would outlive those to come."""
-        self.close()
-        for path in self._steps():
+        for path in self._steps() if hosts.is_writer() else ():
             self._rename(path, "aside")
-        self._checkpointer = self._opened()
 
-    def close(self) -> None:
-        self._checkpointer.close()
-
-    def _read(self, step: int, shapes: State) -> State:
+    def _read(self, path: Path, shapes: State) -> State:
         wanted = _named_leaves(shapes)
-        leaves = self._checkpointer.load(step, {name: np.empty(s.shape, s.dtype) for name, s in wanted.items()})
+        leaves = _orbax().load(path, {name: np.empty(s.shape, s.dtype) for name, s in wanted.items()})
         for name, shape in wanted.items():
             if leaves[name].shape != shape.shape:
                 raise ValueError(f"{name} has shape {leaves[name].shape}, the study needs {shape.shape}")
         return jax.tree.unflatten(jax.tree.structure(shapes), [leaves[name] for name in wanted])
 
     def _steps(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob("*") if path.name.isdigit())
+        return sorted((path for path in self._folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
 
     def _set_aside(self, path: Path, why: str) -> str:
         self._rename(path, "damaged")
         return self._told(path, why)
 
-    def _rename(self, path: Path, ending: str) -> None:
+    def _rename(self, path: Path, ending: str) -> Path:
         aside = path.with_name(f"{path.name}.{ending}")
         shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
+        return path.rename(aside)
 
     def _told(self, path: Path, why: str) -> str:
         sentence = f"The checkpoint {path} cannot be read ({why.strip().splitlines()[0][:200]})."
         log.warning("%s", sentence)
         return sentence
+
+
+def _orbax() -> Any:
+    from orbax.checkpoint.experimental import v1 as orbax  # heavy, and needed only by runs that are kept
+
+    return orbax
 
 
 def _named_leaves(state: State) -> dict[str, Any]:

@@ -9,6 +9,7 @@ anything.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any, TypeVar
 
 import jax
@@ -58,6 +59,23 @@ def _are_several() -> bool:
     return any(map(os.environ.get, COORDINATOR)) or sizes != {"1"} or "," in workers
 
 
+def are_connected() -> bool:
+    """Whether this process was connected to others; jax then hears for all of them the signal that one gets."""
+    return jax.distributed.is_initialized()
+
+
+def leave(code: int) -> int:
+    """The exit code of a process that cannot go on; one of several ends at once, and with it the others.
+
+    They wait for its numbers, and at its exit jax would wait for them.
+    """
+    if code and are_connected():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
 def is_writer() -> bool:
     """Whether this process reads and writes the run's folder and speaks for all."""
     return jax.process_index() == 0
@@ -79,15 +97,6 @@ def said(text: str) -> str:
     size = int(told(len(text.encode())))
     letters = np.frombuffer(text.encode().ljust(size)[:size], np.uint8)
     return bytes(told(letters)).decode()
-
-
-def any_of(is_so: bool) -> bool:
-    """Whether it is so in any process."""
-    if jax.process_count() == 1:
-        return is_so
-    from jax.experimental import multihost_utils
-
-    return bool(np.any(multihost_utils.process_allgather(np.asarray(is_so))))
 
 
 def gathered(tree: Any) -> Any:

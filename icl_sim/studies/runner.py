@@ -29,7 +29,7 @@ from icl_sim.engine import devices, hosts
 from icl_sim.engine.checkpoints import CheckpointError, Checkpoints
 from icl_sim.engine.group import Group
 from icl_sim.engine.layout import CHOSEN, Layout, laid_out
-from icl_sim.engine.program import Program, state_shapes
+from icl_sim.engine.program import Program
 from icl_sim.engine.simulate import simulate as simulate_group
 from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
@@ -225,16 +225,14 @@ def _run_group(
     stop: _Stop,
 ) -> None:
     """Simulates a group to its end, or to where a signal stops it."""
-    with contextlib.ExitStack() as resources:
-        checkpoints, state, step = None, None, 0
+    home = Path(hosts.said(str(store.home.absolute()) if store is not None else ""))
+    folder = checkpoint_folder(home, group, planned)
+    with explained(home if store is None else store.folder):
+        checkpoints = Checkpoints(folder)
+        state, step = _restored(checkpoints, folder, group, store, progress)
         if store is not None:
-            resources.enter_context(explained(store.folder))
-            folder = checkpoint_folder(store.home, group, planned)
-            checkpoints = resources.enter_context(contextlib.closing(Checkpoints(folder)))
-            state, step = _restored(checkpoints, folder, group, store, progress)
             note_members(folder, group.ids)
-        if step := int(hosts.told(step)):
-            state = hosts.told(state if store is not None else _blank(group))
+        if step:
             progress.done(step * len(group))
             progress.note(f"going on from step {step:,}")
         saved_at, cost = time.monotonic(), 0.0
@@ -247,9 +245,7 @@ def _run_group(
             affordable = hosts.told(cost <= QUICK_SAVE or started - saved_at >= cost / SHARE_OF_SAVING)
             stopping = stop.after_chunk()
             if step > 0 and (stopping or step == steps or (chunk.save and affordable)):
-                state = chunk.state  # of which every process has a part
-                if checkpoints is not None:
-                    checkpoints.save(step, state)
+                checkpoints.save(step, chunk.state)
                 saved_at = time.monotonic()
                 cost = saved_at - started
             if stopping:
@@ -258,13 +254,8 @@ def _run_group(
             store.finish(group.ids, step)
 
 
-def _blank(group: Group) -> Any:
-    """A state of the right shapes, for what the writer has to be put into."""
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state_shapes(group))
-
-
 def _restored(
-    checkpoints: Checkpoints, folder: Path, group: Group, store: Store, progress: Progress
+    checkpoints: Checkpoints, folder: Path, group: Group, store: Store | None, progress: Progress
 ) -> tuple[Any, int]:
     """The state to go on from and its step, or (None, 0) to start afresh."""
     try:
@@ -277,9 +268,10 @@ def _restored(
         return None, 0
     state, step = found
     steps = group.members.training.steps
-    lost = [s for s in group.members.evaluation.steps(steps) if s <= step and not store.has(group.ids, s)]
-    if lost:
-        progress.note(f"{folder} is at step {step}, but the rows of step {lost[0]} are gone; starting again.")
+    due = (s for s in group.members.evaluation.steps(steps) if s <= step)
+    lost = int(hosts.told(next((s for s in due if store is not None and not store.has(group.ids, s)), -1)))
+    if lost >= 0:
+        progress.note(f"{folder} is at step {step}, but the rows of step {lost} are gone; starting again.")
         checkpoints.set_all_aside()
         return None, 0
     return state, step

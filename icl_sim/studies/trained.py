@@ -87,8 +87,7 @@ def _read(workdir: str | os.PathLike, entry: Entry, planned: Plan) -> Trained:
         raise ValueError(f"{entry.predictor!r} trains nothing, so {workdir} saved nothing of it.")
     found = None
     for folder, group in checkpoint_folders(Path(workdir).expanduser(), planned, entry.id):
-        with Checkpoints(folder) as checkpoints:
-            restored = checkpoints.restore(group)
+        restored = Checkpoints(folder).restore(group)
         if restored is not None and (found is None or restored[1] > found[1]):
             found, ids = restored, group.ids
     if found is None:

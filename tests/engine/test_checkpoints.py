@@ -27,9 +27,9 @@ def states(chunks):
 def saved(tmp_path_factory, states):
     """A folder with the checkpoints of steps 20 and 60, made once and copied by tests."""
     folder = tmp_path_factory.mktemp("saved") / "checkpoints"
-    with Checkpoints(folder) as checkpoints:
-        for step in (20, 60):
-            checkpoints.save(step, states[step])
+    checkpoints = Checkpoints(folder)
+    for step in (20, 60):
+        checkpoints.save(step, states[step])
     return folder
 
 
@@ -39,8 +39,7 @@ def folder(saved, tmp_path):
 
 
 def restored(folder, members=MEMBERS):
-    with Checkpoints(folder) as checkpoints:
-        return checkpoints.restore(members)
+    return Checkpoints(folder).restore(members)
 
 
 def test_the_newest_comes_back_bit_for_bit(saved, states):
@@ -62,27 +61,27 @@ def test_a_run_resumed_from_disk_equals_the_uninterrupted(folder, chunks):
 
 
 def test_two_are_kept(tmp_path, states):
-    with Checkpoints(tmp_path) as checkpoints:
-        for step in (1, 4, 15, 20):
-            checkpoints.save(step, states[step])
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 4, 15, 20):
+        checkpoints.save(step, states[step])
     assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [15, 20]
 
 
 def test_a_step_is_saved_again_where_it_is_reached_again(folder, states):
     other = {"loss_sum": np.float32([7, 8])}
-    with Checkpoints(folder) as checkpoints:
-        checkpoints.save(60, states[60].__class__(**{**vars(states[60]), **other}))
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(60, states[60].__class__(**{**vars(states[60]), **other}))
     state, step = restored(folder)
     assert step == 60 and state.loss_sum.tolist() == [7, 8]
 
 
 def test_a_group_that_starts_again_is_not_outlived_by_what_was(folder, states):
     """The newest two are kept, and those of before would be the newest."""
-    with Checkpoints(folder) as checkpoints:
-        assert checkpoints.restore(MEMBERS)[1] == 60
-        checkpoints.set_all_aside()
-        for step in (1, 4, 15):
-            checkpoints.save(step, states[step])
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.restore(MEMBERS)[1] == 60
+    checkpoints.set_all_aside()
+    for step in (1, 4, 15):
+        checkpoints.save(step, states[step])
     state, step = restored(folder)
     assert step == 15
     assert_same(state, states[15])
@@ -114,8 +113,9 @@ def truncate(path):
 
 @pytest.mark.parametrize("damage", [flip, truncate, lambda path: path.unlink()], ids=["flipped", "cut", "missing"])
 def test_a_damaged_file_is_noticed_and_an_older_checkpoint_used(folder, saved, states, damage, caplog):
-    """Every file in turn, whatever it holds."""
+    """Every file in turn, whatever it holds; one that is empty can only go missing."""
     paths = sorted(path for path in (folder / "60").rglob("*") if path.is_file())
+    paths = [path for path in paths if path.stat().st_size or damage not in (flip, truncate)]
     assert len(paths) > 5
     for path in paths:
         damage(path)
@@ -140,8 +140,8 @@ def test_where_none_is_intact_all_are_named(folder):
 
 def test_after_damage_the_same_step_can_be_saved_again(folder, states):
     flip(folder / "60" / "_CHECKPOINT_METADATA")
-    with Checkpoints(folder) as checkpoints:
-        checkpoints.save(60, states[60])
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(60, states[60])
     state, step = restored(folder)
     assert step == 60
     assert_same(state, states[60])
@@ -161,7 +161,8 @@ def test_a_checkpoint_of_another_study_is_named_with_what_does_not_fit(saved, ot
 
 def test_what_killed_saves_left_behind_is_cleaned_up(folder, states):
     whole = {path.name for path in folder.iterdir()}
-    shutil.copytree(folder / "60", folder / "80.orbax-checkpoint-tmp")
+    for name in ("80.orbax-checkpoint-tmp", "20.outdated"):
+        shutil.copytree(folder / "60", folder / name)
     state, step = restored(folder)
     assert step == 60 and {path.name for path in folder.iterdir()} == whole
 
@@ -169,6 +170,7 @@ def test_what_killed_saves_left_behind_is_cleaned_up(folder, states):
 def test_a_disk_without_room_is_told_before_anything_is_written(folder, states, monkeypatch):
     before = sorted(folder.rglob("*"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
-    with Checkpoints(folder) as checkpoints, pytest.raises(OSError, match="No space left"):
+    checkpoints = Checkpoints(folder)
+    with pytest.raises(OSError, match="No space left"):
         checkpoints.save(61, states[60])
     assert sorted(folder.rglob("*")) == before

@@ -62,9 +62,9 @@ def test_it_is_too_late_once_the_backend_runs():
         devices.use_all_cores(3)
 
 
-def test_as_users_compile_it_a_member_on_eight_devices_equals_itself_alone_and_chunks_change_nothing():
+def test_as_users_compile_it_eight_devices_chunks_and_moving_change_nothing():
     env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
     script = [sys.executable, "-W", "error", "-m", "tests.engine.on_eight_devices"]
     done = subprocess.run(script, capture_output=True, text=True, timeout=300, env=env, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == ["30", "Line", "16", "Transformer", "chunks"]
+    assert done.stdout.split() == ["30", "Line", "16", "Transformer", "chunks", "shared", "moved"]

@@ -99,9 +99,6 @@ class FakeCheckpoints:
         for path in self.folder.glob("[0-9]*"):
             path.unlink()
 
-    def close(self):
-        pass
-
 
 @pytest.fixture
 def engine(monkeypatch):
