@@ -93,7 +93,7 @@ def test_two_processes_stopped_and_resumed_equal_one_that_never_was(config, tmp_
     pair.processes[1].send_signal(signal.SIGTERM)  # one is told, both stop
     (first, out, _), (second, other, _) = pair.ended()
     assert (first, second) == (75, 75) and "Stopped, with everything saved" in out and "Stopped" not in other
-    assert not (workdir / "results.parquet").exists() and list(workdir.glob("checkpoints/*/*/checksums.json"))
+    assert icl.load(workdir)["step"].max() < 60_000 and list(workdir.glob("checkpoints/*/*/checksums.json"))
 
     (first, out, err), (second, other, _) = Pair(tmp_path, *flags).ended()
     assert (first, second) == (0, 0) and "going on from step" in err
