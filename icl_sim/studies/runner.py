@@ -12,18 +12,12 @@ import dataclasses
 import functools
 import io
 import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from icl_sim.engine import devices, hosts
 from icl_sim.engine.checkpoints import CheckpointError, Checkpoints
@@ -35,6 +29,7 @@ from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
 from icl_sim.studies.rehearsal import rehearse
 from icl_sim.studies.shards import Shard, begun, checkpoint_folder, note_members, pack, taken
+from icl_sim.studies.stop import Stop
 from icl_sim.studies.store import BusyError, Store, explained, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.table import Line, tabulated
@@ -44,9 +39,6 @@ if TYPE_CHECKING:
 
 QUICK_SAVE = 0.5  # seconds: a checkpoint that takes no longer is saved after every chunk
 SHARE_OF_SAVING = 0.1  # of the running time, at most, goes into slower ones
-STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)  # schedulers send one of the first three
-PATIENCE = 8.0  # seconds that what may not last longer than ten has to come to the end of its chunk
-SAME_WISH = 2.0  # seconds in which schedulers may send a signal again, to each process and through its parents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +71,14 @@ def run(
 ) -> Status:
     """Simulates what a folder does not hold yet of a study: starts, resumes, or finds that all is done.
 
-    A signal (`STOPS`) ends the run after the current chunk, with everything saved. Of the processes of one program
+    A signal (`stop.STOPS`) ends the run after the current chunk, with everything saved. Of the processes of one program
     (`jax.distributed`) each goes on until all have heard of the SIGTERM, or other notice of preemption, that one got;
     one alone reads and writes the folder.
 
     Args:
       shard: do only this part. The last one to finish makes the table of the whole; without a shard, those that were
         begun are finished first, one after the other.
-      overdue: called from another thread if a signal has come and the chunk does not end within `PATIENCE`: it is
+      overdue: called from another thread if a signal has come and the chunk does not end within `stop.PATIENCE`: it is
         being compiled, or evaluated at length. To end the process then loses what came after the last checkpoint.
       layout: what of how members lie on devices is not to be chosen.
 
@@ -96,7 +88,7 @@ def run(
     planned = plan(study)
     rehearse(planned)
     groups = simulated = 0
-    with _Stop(overdue) as stop:
+    with Stop(overdue) as stop:
         for part in _parts(workdir, shard):
             todo = pack(planned, part)
             with _store(workdir, study, planned, command, part) as store, _progress(study, todo, quiet) as progress:
@@ -197,7 +189,7 @@ def _work(
     layout: Layout,
     store: Store | None,
     progress: Progress,
-    stop: _Stop,
+    stop: Stop,
 ) -> int:
     """Simulates what is left of groups until a signal stops it; how many it worked on."""
     left = [hosts.told(np.ones(len(group), bool) if store is None else _left(store, group)) for group, _ in todo]
@@ -222,7 +214,7 @@ def _run_group(
     steps: int,
     store: Store | None,
     progress: Progress,
-    stop: _Stop,
+    stop: Stop,
 ) -> None:
     """Simulates a group to its end, or to where a signal stops it."""
     home = Path(hosts.said(str(store.home.absolute()) if store is not None else ""))
@@ -280,59 +272,3 @@ def _restored(
 def _progress(study: Study, todo: Sequence[tuple[Group, int]], quiet: bool) -> Progress:
     updates = sum(steps * len(group) for group, steps in todo)
     return Progress(updates, study.shown, None if hosts.is_writer() and not quiet else io.StringIO())
-
-
-class _Stop:
-    """Hears signals as a wish to end after the current chunk; a second one ends at once."""
-
-    def __init__(self, overdue: Callable[[], None] | None = None):
-        self.asked = False
-        self._heard_at, self._chunks = 0.0, 0
-        self._before: dict[signal.Signals, Any] = {}
-        self._overdue, self._ended = overdue, threading.Event()
-        # Where several processes run one program, they have to agree on the chunk after which to stop: jax does that
-        # for the signal that it listens to, which a handler of our own would take away from it.
-        self._together = jax.distributed.is_initialized() and jax.config.values["jax_enable_preemption_service"]
-
-    def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread() and not self._together:
-            self._before = {name: signal.signal(name, self._hear) for name in STOPS}
-            if self._overdue is not None:
-                self._pipe = os.pipe()
-                os.set_blocking(self._pipe[1], False)
-                self._fd_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
-                threading.Thread(target=self._watch, args=(self._overdue,), daemon=True).start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        for name, handler in self._before.items():
-            signal.signal(name, handler)
-        self._ended.set()
-        if self._before and self._overdue is not None:
-            signal.set_wakeup_fd(self._fd_before)
-            os.close(self._pipe[1])
-
-    def after_chunk(self) -> bool:
-        """Whether to stop here; in each of several processes to be asked after the same chunks."""
-        if self._together and not self.asked:
-            self._chunks += 1
-            self.asked = multihost_utils.reached_preemption_sync_point(self._chunks)
-        if self.asked:
-            self._ended.set()
-        return self.asked
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and (number == signal.SIGINT or time.monotonic() - self._heard_at > SAME_WISH):
-            signal.signal(number, self._before[signal.Signals(number)])
-            signal.raise_signal(number)
-            return
-        if not self.asked:
-            self.asked, self._heard_at = True, time.monotonic()
-            print("Finishing this chunk, then saving; once more ends at once.", file=sys.stderr, flush=True)
-
-    def _watch(self, overdue: Callable[[], None]) -> None:
-        """Waits for a signal, and then for the chunk. While XLA computes, no handler in Python is called."""
-        heard = os.read(self._pipe[0], 1)
-        if heard and not self._ended.wait(PATIENCE):
-            overdue()
-        os.close(self._pipe[0])
