@@ -20,7 +20,8 @@ from icl_sim.engine.checkpoints import CheckpointError
 from icl_sim.engine.settings import Evaluation, Training
 from icl_sim.engine.simulate import Chunk
 from icl_sim.predictors import InWeightMLP, Transformer
-from icl_sim.studies import runner, stop
+from icl_sim.studies import runner
+from icl_sim.studies import stop as stopping
 from icl_sim.studies.plan import plan
 from icl_sim.studies.runner import run, simulate
 from icl_sim.studies.shards import CHECKPOINTS
@@ -211,7 +212,7 @@ def test_a_second_signal_ends_at_once(engine, tmp_path):
 
 def test_what_a_scheduler_sends_twice_is_one_wish_and_later_ends_at_once(engine, tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(stop.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
     seconds = 0.0
 
     def interrupt(member, step):
@@ -227,7 +228,7 @@ def test_what_a_scheduler_sends_twice_is_one_wish_and_later_ends_at_once(engine,
     try:
         engine.on_chunk = interrupt
         assert not run(STUDY, tmp_path, quiet=True).finished and engine.saves == [(0, 10), (0, 20)]
-        seconds = 2 * stop.SAME_WISH
+        seconds = 2 * stopping.SAME_WISH
         with pytest.raises(Killed):
             run(STUDY, tmp_path / "again", quiet=True)
     finally:
@@ -237,7 +238,7 @@ def test_what_a_scheduler_sends_twice_is_one_wish_and_later_ends_at_once(engine,
 @pytest.mark.parametrize(("seconds", "calls"), [(0.5, 1), (0.0, 0)])
 def test_a_chunk_that_does_not_end_after_a_signal_is_told_while_it_lasts(engine, tmp_path, monkeypatch, seconds, calls):
     overdue = []
-    monkeypatch.setattr(stop, "PATIENCE", 0.1)
+    monkeypatch.setattr(stopping, "PATIENCE", 0.1)
 
     def interrupt(member, step):
         if step == 20:
@@ -254,8 +255,8 @@ def test_a_chunk_that_does_not_end_after_a_signal_is_told_while_it_lasts(engine,
 def test_processes_of_one_program_stop_where_jax_has_them_agree(engine, expected, tmp_path, monkeypatch):
     heard_by, asked = [], []
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(stop.hosts, "are_connected", lambda: True)
-    monkeypatch.setattr(stop.multihost_utils, "reached_preemption_sync_point", lambda n: asked.append(n) or n == 4)
+    monkeypatch.setattr(stopping.hosts, "are_connected", lambda: True)
+    monkeypatch.setattr(stopping.multihost_utils, "reached_preemption_sync_point", lambda n: asked.append(n) or n == 4)
     engine.on_chunk = lambda *at: heard_by.append(signal.getsignal(signal.SIGTERM))
     assert not run(STUDY, tmp_path, quiet=True).finished
     assert set(heard_by) == {before}  # jax listens to it
