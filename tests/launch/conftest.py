@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,8 +10,10 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from absl import flags
 
 from tests.conftest import QUICKLY
 
@@ -37,6 +40,16 @@ NURSERY = """
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+
+
+def load(name: str) -> ModuleType:
+    """A script of `launch/` to call functions of. A process has one flag of a name, and scripts have flags of the same
+    names: the script's are taken away again."""
+    others = set(flags.FLAGS)
+    module = importlib.import_module(f"launch.{name}")
+    for flag in set(flags.FLAGS) - others:
+        delattr(flags.FLAGS, flag)
+    return module
 
 
 class Nursery:

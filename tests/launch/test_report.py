@@ -12,9 +12,10 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("plotly")
 
-from launch import report as launch_report
+from tests.launch.conftest import load
 from tests.studies import report_runs as runs
 
+launch_report = load("report")
 ROOT = Path(__file__).resolve().parent.parent.parent
 STUDY_FILE = """
 import types

@@ -7,8 +7,10 @@ import functools
 import pytest
 
 from icl_sim.studies.store import Store
-from launch import status as command
+from tests.launch.conftest import load
 from tests.studies.test_status import FIRST, PLANNED, SECOND, STEPS, STUDY_
+
+command = load("status")
 
 
 @pytest.fixture
