@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import textwrap
 import time
@@ -14,9 +15,11 @@ import pandas as pd
 import pytest
 
 from icl_sim.studies.store import load
+from tests.conftest import QUICKLY
 from tests.launch.conftest import Nursery
 
 KILLS = 4
+CHAOS = int(os.environ.get("ICL_SIM_CHAOS", 3))  # parts of a study, and kills: 12 of them take a minute and a half
 CONFIG = """
     from icl_sim.engine.settings import Evaluation, Training
     from icl_sim.predictors import GradientDescent
@@ -122,5 +125,52 @@ def test_killed_four_times_and_stopped_twice_a_run_ends_with_the_rows_of_an_undi
     launcher.start(workdir)
     assert launcher.exit_code() == 0, launcher.log.read_text()
     actual = pd.read_parquet(workdir / "results.parquet")
+    pd.testing.assert_frame_equal(actual, expected, check_exact=True)
+    assert not actual.duplicated(["member", "step", "predictor", "eval_set", "metric"]).any()
+
+
+def test_whoever_is_killed_whenever_a_study_in_parts_ends_with_every_row_once(
+    nursery, shared_compilation_cache, tmp_path
+):
+    """Two workers do its parts; until all are done, or enough have died, one or the other is killed."""
+    config, whole, workdir = tmp_path / "tiny.py", tmp_path / "whole", tmp_path / "killed"
+    text = CONFIG.replace('"task.noise": [0.25, 1.0]', f'"seed": range({CHAOS})')
+    config.write_text(textwrap.dedent(text.replace("150_000", "20_000").replace("points=20", "points=5")))
+    done = nursery.call("run.py", f"--config={config}", f"--workdir={whole}")
+    assert done.returncode == 0, done.stderr
+
+    dice, strikes, logs = random.Random(2), 0, []
+    left, at_work = set(range(1, CHAOS + 1)), {}
+    other = Nursery(tmp_path)
+
+    def is_begun(shard: int) -> bool:
+        return any(workdir.glob(f"shards/{shard}-of-{CHAOS}/checkpoints/*/*/checksums.json"))
+
+    try:
+        while left:
+            for worker in (nursery, other):
+                idle = sorted(left - {shard for shard, _, _ in at_work.values()})
+                if worker not in at_work and idle:
+                    shard = dice.choice(idle)
+                    logs.append(tmp_path / f"log{len(logs)}")
+                    args = (f"--config={config}", f"--workdir={workdir}", f"--shard={shard}/{CHAOS}")
+                    process = worker.start("run.py", *args, out=logs[-1], err=logs[-1], env={"XLA_FLAGS": QUICKLY})
+                    # Every third while it starts, the others soon after their first checkpoint.
+                    at_work[worker] = shard, process, len(logs) % 3 == 0
+            ended, _, _ = select.select([worker.process.stdout for worker in at_work], [], [], 0.02)
+            for worker, (shard, process, early) in list(at_work.items()):
+                if worker.process.stdout in ended:
+                    del at_work[worker]
+                    code = worker.exit_code()
+                    assert code in (0, -signal.SIGKILL), logs[-1].read_text()
+                    left -= {shard} if code == 0 else set()
+                elif strikes < CHAOS and (is_begun(shard) or early) and dice.random() < 0.3:
+                    os.kill(process, signal.SIGKILL)
+                    strikes += 1
+    finally:
+        other.process.communicate()
+    assert strikes == CHAOS
+    assert sum("going on from step" in log.read_text() for log in logs) >= CHAOS / 6
+    actual, expected = (pd.read_parquet(folder / "results.parquet") for folder in (workdir, whole))
     pd.testing.assert_frame_equal(actual, expected, check_exact=True)
     assert not actual.duplicated(["member", "step", "predictor", "eval_set", "metric"]).any()
