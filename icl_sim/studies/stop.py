@@ -71,7 +71,8 @@ class Stop:
 
     def _watch(self, overdue: Callable[[], None]) -> None:
         """Waits for a signal, and then for the chunk. While XLA computes, no handler in Python is called."""
-        heard = os.read(self._pipe[0], 1)
+        while (heard := os.read(self._pipe[0], 1)) and heard[0] not in STOPS:
+            pass  # a signal that somebody else hears
         if heard and not self._ended.wait(PATIENCE):
             overdue()
         os.close(self._pipe[0])
