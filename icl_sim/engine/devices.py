@@ -56,3 +56,9 @@ def memory() -> float:
     if jax.default_backend() == "cpu":
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return sum((device.memory_stats() or {}).get("bytes_limit", math.inf) for device in jax.local_devices())
+
+
+def memory_for_training() -> float:
+    """Bytes that training may take on one device; the rest is for evaluation, what is fetched, and others."""
+    is_cpu = jax.default_backend() == "cpu"  # where what is fetched to be saved takes of the same memory
+    return (0.4 if is_cpu else 0.8) * memory() / len(jax.local_devices())

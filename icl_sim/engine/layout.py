@@ -17,7 +17,6 @@ from icl_sim.engine.group import Group
 from icl_sim.engine.program import Program, is_trainable
 
 WORTH_SHARING = 1e8  # operations on each device: a millisecond of a CPU core, many times what a sum over devices takes
-SHARE_OF_MEMORY = 0.8  # that training may take; the rest is for evaluation, checkpoints and others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +92,7 @@ def mesh_of(group: Group, layout: Layout = CHOSEN) -> Mesh:
 
 def _fitting(program: Program) -> int:
     """How many members fit into memory, given the program of some: as many, or fewer."""
-    allowed = SHARE_OF_MEMORY * devices.memory() / len(jax.local_devices())
-    if (waves := math.ceil(program.bytes_of_training() / allowed)) <= 1:
+    if (waves := math.ceil(program.bytes_of_training() / devices.memory_for_training())) <= 1:
         return program.size
     rows = program.mesh.shape[devices.MEMBER]
     return min(program.size, rows * max(1, program.size // waves // rows))

@@ -15,7 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from icl_sim.engine import cache, hosts
-from icl_sim.engine.devices import MEMBER, memory
+from icl_sim.engine.devices import MEMBER, memory_for_training
 from icl_sim.engine.group import Group
 from icl_sim.engine.program import Program, is_trainable
 from icl_sim.engine.structure import structure
@@ -48,7 +48,7 @@ def fastest(group: Group, mesh: Mesh) -> int | None:
     found = {usual.at_once: MARGIN * seconds}
     for at_once in sorted({min(number, each) for number in (*CANDIDATES, each)} - {usual.at_once}):
         tried = Program(group, mesh, at_once)
-        if tried.bytes_of_training() * len(jax.local_devices()) < memory():
+        if tried.bytes_of_training() < memory_for_training():
             found[at_once] = _seconds_per_update(tried)
     best = int(hosts.told(min(found, key=found.__getitem__)))
     if hosts.is_writer():

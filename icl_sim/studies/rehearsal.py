@@ -41,7 +41,7 @@ def _rehearse(entry: Entry, group: Group, shared: Any) -> None:
     first = jax.tree.map(lambda column: column[0], group.members)
     try:
         held, _ = jax.eval_shape(_played, first, shared)
-        _check_fits(held, len(group))
+        _check_fits(held, min(len(group), len(jax.devices())))  # what does not fit at once goes in waves
     except Exception as error:  # whatever a network or a learner raises on shapes that it was not made for
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if not isinstance(error, ValueError):
@@ -71,7 +71,7 @@ def _played(member: Member, shared: Any) -> tuple[Mapping[str, Any], Mapping[str
 
 
 def _check_fits(held: Mapping[str, Any], members: int) -> None:
-    """Raises ValueError if the states of all members and a batch are more than this machine can hold."""
+    """Raises ValueError if the states of so many members and a batch are more than this machine can hold."""
 
     def size(tree: Any) -> int:
         return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -40,7 +40,7 @@ def test_what_is_hardly_faster_is_not_taken(tried, monkeypatch):
 
 
 def test_what_does_not_fit_is_not_tried(tried, monkeypatch):
-    monkeypatch.setattr(trial, "memory", lambda: 1.0)
+    monkeypatch.setattr(trial, "memory_for_training", lambda: 1.0)
     monkeypatch.setattr(trial.Program, "bytes_of_training", lambda self: 1)
     assert trial.fastest(SIX, member_mesh(6)) == 1 and tried == [1]
 
