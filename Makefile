@@ -53,7 +53,8 @@ setup: $(READY)  ## Make the environment in .venv, which every other target does
 lock: | $(PY)  ## Resolve the newest versions that pyproject.toml allows into requirements.lock.
 	$(PY) -m uv --version || $(PIP) uv
 	$(PY) -m uv pip compile pyproject.toml --output-file requirements.lock --upgrade --quiet \
-	  --universal --python-version 3.11 --extra report --extra learners --extra lm --extra launch --extra dev --generate-hashes \
+	  --universal --python-version 3.11 --extra report --extra learners --extra lm --extra launch \
+	  --extra tensorboard --extra dev --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 clean:  ## Remove the environment and all caches; results in out/ stay.

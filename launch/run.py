@@ -2,6 +2,7 @@
 
     python launch/run.py --config=configs/icl_iwl/p_high.py:quick --workdir=DIR [--config.task.p_high=0.5]
                          [--sweep="task.p_high=0.5,0.9,0.99; seed=0..4"] [--shard=2/8] [--dry_run]
+                         [--log=tensorboard,wandb] [--profile | --profile=FOLDER]
 
 The same line again goes on where the last run stopped, or says that all is done. SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C
 end the run after the current chunk, with everything saved. With --shard=i/n a job does its share of the members; any
@@ -16,6 +17,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Configs import their neighbours, as in `from configs.icl_iwl.claims import CLAIMS`.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,6 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from absl import app, flags, logging  # noqa: E402
 
 from launch import study_flags  # noqa: E402
+
+if TYPE_CHECKING:
+    from icl_sim.engine.layout import Layout
+    from icl_sim.studies.shards import Shard
+    from icl_sim.studies.study import Study
+    from icl_sim.studies.writers import Writer
 
 flags.adopt_module_key_flags(study_flags)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; it is made if it does not exist.")
@@ -56,6 +64,18 @@ _AT_ONCE = flags.DEFINE_integer(
 )
 _WAVE = flags.DEFINE_integer(
     "wave", None, "Members of a group that are simulated at a time; by default as many as fit.", lower_bound=1
+)
+_LOG = flags.DEFINE_list(
+    "log",
+    [],
+    "Write numbers to watch, too: tensorboard (into WORKDIR/tensorboard), wandb, or both. The record is rows.jsonl.",
+)
+_PROFILE = flags.DEFINE(
+    study_flags.OptionalParser(),
+    "profile",
+    None,
+    "Before the run, trace some seconds of its training, into WORKDIR/profile or the folder named (docs/profiling.md).",
+    boolean=True,
 )
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what would be simulated, and end.")
 
@@ -118,9 +138,7 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
 
     if spread:
         use_all_cores()  # before anything asks for a device
-    hosts.connect(
-        _DISTRIBUTED.value, coordinator=_COORDINATOR.value, processes=_PROCESSES.value, number=_PROCESS.value
-    )
+    hosts.connect(_DISTRIBUTED.value, coordinator=_COORDINATOR.value, processes=_PROCESSES.value, number=_PROCESS.value)
     cache.keep_compiled()
     from icl_sim.studies import runner
     from icl_sim.studies.plan import plan
@@ -137,7 +155,12 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
     command = shlex.join(["python", *sys.argv])
     overdue = _end_at_once if _STOPPED_EXIT_CODE.value else None
     layout = Layout(data=_DATA_PARALLEL.value, at_once=_AT_ONCE.value, wave=_WAVE.value)
-    status = runner.run(study, _WORKDIR.value, shard=shard, layout=layout, command=command, overdue=overdue)
+    writers = _writers(study, shard)
+    if _PROFILE.value:
+        _profile(study, shard, layout)
+    status = runner.run(
+        study, _WORKDIR.value, shard=shard, layout=layout, command=command, overdue=overdue, writers=writers
+    )
     if not hosts.is_writer():  # who has nothing to say, and no folder
         return 0 if status.finished else _STOPPED_EXIT_CODE.value
     if not status.finished:
@@ -156,6 +179,27 @@ def _end_at_once() -> None:
     """For a scheduler that is about to kill the job: the code tells it to start the job again."""
     print("This chunk takes too long to wait for; what was saved is intact.", file=sys.stderr, flush=True)
     os._exit(_STOPPED_EXIT_CODE.value)
+
+
+def _writers(study: Study, shard: Shard | None) -> dict[str, Writer]:
+    """The writers of --log, in the one process that writes."""
+    from icl_sim.engine import hosts
+    from icl_sim.studies import writers
+
+    return writers.opened(_LOG.value if hosts.is_writer() else (), Path(_WORKDIR.value), study, shard)
+
+
+def _profile(study: Study, shard: Shard | None, layout: Layout) -> None:
+    """Traces what --profile asks for, and says what there is to see."""
+    from icl_sim.engine import hosts
+    from icl_sim.studies import profile
+    from icl_sim.studies.plan import plan
+    from icl_sim.studies.shards import pack
+
+    folder = Path(_WORKDIR.value) / "profile" if _PROFILE.value == study_flags.GIVEN else Path(_PROFILE.value)
+    trace = profile.traced(pack(plan(study), shard), folder.expanduser(), layout)
+    if hosts.is_writer():
+        print(f"The trace is {trace}: open it on ui.perfetto.dev.\n{profile.to_text(trace)}")
 
 
 def write_report(workdir: str) -> None:

@@ -27,6 +27,16 @@ SWEEP = flags.DEFINE_string(
     "sweep", "", 'Replaces axes of the study, or adds some, as in "task.num_sequences=2^6..2^20:2; seed=0..4".'
 )
 
+GIVEN = "true"  # the value of a flag of OptionalParser that is given without one
+
+
+class OptionalParser(flags.ArgumentParser[str]):
+    """For a flag that can be given alone or with a value, as in --profile and --profile=FOLDER."""
+
+    def parse(self, argument: str | bool) -> str | None:
+        text = str(argument).lower() if isinstance(argument, bool) else argument
+        return None if text in ("", "false") else text
+
 
 def require_config() -> None:
     """Raises ValueError if --config is not given."""

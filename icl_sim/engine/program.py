@@ -49,11 +49,12 @@ class Program:
         self.members = self.place(group.members)
         self.shared = hosts.spread(group.members.task.load(), NamedSharding(mesh, P()))
         self._trains: dict[Phase, Any] = {}
-        self._start = self.spread(lambda shared, member: initial_state(member, shared))
+        self._start = self.spread(lambda shared, member: initial_state(member, shared), name="start")
         self._measure = self.spread(
             lambda shared, member, state: evaluate(member, join(state.parts), state.references, shared, across),
+            name="measure",
         )
-        self._is_lost = self.spread(lambda _, state: is_lost(state))
+        self._is_lost = self.spread(lambda _, state: is_lost(state), name="is_lost")
 
     @property
     def devices(self) -> list[jax.Device]:
@@ -121,10 +122,10 @@ class Program:
             shared, start, stop = everywhere
             return train(member, state, shared, start, stop, phase, across=self.mesh.shape[DATA])
 
-        self._trains[phase] = self.spread(run, donate=(2,))
+        self._trains[phase] = self.spread(run, donate=(2,), name="train")
         return self._trains[phase]
 
-    def spread(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Any:
+    def spread(self, function: Callable[..., Any], donate: tuple[int, ...] = (), name: str = "spread") -> Any:
         """Compiles function(everywhere, *of_one_member) to run for all members, `[M, ...]`, over the devices."""
 
         def on_one_device(everywhere: Any, *of_members: Any) -> Any:
@@ -141,6 +142,7 @@ class Program:
             )
             return spread(everywhere, *of_members)
 
+        on_all_devices.__name__ = name  # what logs and profiles call the program
         return jax.jit(on_all_devices, donate_argnums=donate)
 
 

@@ -13,7 +13,7 @@ import functools
 import io
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from icl_sim.engine.checkpoints import CheckpointError, Checkpoints
 from icl_sim.engine.group import Group
 from icl_sim.engine.layout import CHOSEN, Layout, laid_out
 from icl_sim.engine.program import Program
+from icl_sim.engine.simulate import Chunk
 from icl_sim.engine.simulate import simulate as simulate_group
 from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
@@ -33,6 +34,7 @@ from icl_sim.studies.stop import Stop
 from icl_sim.studies.store import BusyError, Store, explained, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.table import Line, tabulated
+from icl_sim.studies.writers import Scalars, Writer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +70,7 @@ def run(
     command: str = "",
     quiet: bool = False,
     overdue: Callable[[], None] | None = None,
+    writers: Mapping[str, Writer] | None = None,
 ) -> Status:
     """Simulates what a folder does not hold yet of a study: starts, resumes, or finds that all is done.
 
@@ -81,6 +84,7 @@ def run(
       overdue: called from another thread if a signal has come and the chunk does not end within `stop.PATIENCE`: it is
         being compiled, or evaluated at length. To end the process then loses what came after the last checkpoint.
       layout: what of how members lie on devices is not to be chosen.
+      writers: get numbers to watch, by the names that notes call them (`icl_sim.studies.writers`); they are closed.
 
     Raises:
       ValueError: in a sentence, for an impossible study, a folder of another study, a full disk, ...
@@ -88,14 +92,14 @@ def run(
     planned = plan(study)
     rehearse(planned)
     groups = simulated = 0
-    with Stop(overdue) as stop:
+    with Stop(overdue) as stop, Scalars(writers or {}, study.shown) as scalars:
         for part in _parts(workdir, shard):
             todo = pack(planned, part)
             with _store(workdir, study, planned, command, part) as store, _progress(study, todo, quiet) as progress:
                 if not simulated:
                     for note in planned.notes:
                         progress.note(note)
-                simulated += _work(planned, todo, layout, store, progress, stop)
+                simulated += _work(planned, todo, layout, store, progress, stop, scalars)
                 groups += len(todo)
                 finished = bool(hosts.told(store is not None and all(_is_finished(store, group) for group, _ in todo)))
                 if store is not None and part is None and (simulated or not store.is_tabulated()):
@@ -190,6 +194,7 @@ def _work(
     store: Store | None,
     progress: Progress,
     stop: Stop,
+    scalars: Scalars,
 ) -> int:
     """Simulates what is left of groups until a signal stops it; how many it worked on."""
     left = [hosts.told(np.ones(len(group), bool) if store is None else _left(store, group)) for group, _ in todo]
@@ -199,9 +204,11 @@ def _work(
         if left_M.any() and not stop.asked:
             part = taken(group, left_M)
             progress.begin(f"group {number}/{len(todo)} ({len(part)} members)", done)
+            whole = next(n for n, each in enumerate(planned.groups, 1) if part.ids[0] in each.ids)
             for wave, program in laid_out(part, layout):
                 if not stop.asked:
-                    _run_group(planned, wave, program, steps, store, progress, stop)
+                    tell = functools.partial(scalars.update, whole, wave, progress.note)
+                    _run_group(planned, wave, program, steps, store, progress, stop, tell)
             simulated += 1
         done += steps * int(np.sum(left_M))
     return simulated
@@ -215,8 +222,9 @@ def _run_group(
     store: Store | None,
     progress: Progress,
     stop: Stop,
+    tell: Callable[[Chunk], None],
 ) -> None:
-    """Simulates a group to its end, or to where a signal stops it."""
+    """Simulates a group to its end, or to where a signal stops it; `tell` gets every chunk."""
     home = Path(hosts.said(str(store.home.absolute()) if store is not None else ""))
     folder = checkpoint_folder(home, group, planned)
     with explained(home if store is None else store.folder):
@@ -233,6 +241,7 @@ def _run_group(
             if store is not None and chunk.measures is not None:
                 store.append(group.ids, step, chunk.measures)
             progress.update(chunk, steps)
+            tell(chunk)
             started = time.monotonic()
             affordable = hosts.told(cost <= QUICK_SAVE or started - saved_at >= cost / SHARE_OF_SAVING)
             stopping = stop.after_chunk()

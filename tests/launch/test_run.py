@@ -98,6 +98,14 @@ def test_parts_of_a_study_and_the_last_one_reports(call, config, tmp_path):
     assert whole.returncode == 0 and "All is done" in whole.stdout
 
 
+def test_a_profile_goes_before_the_run(call, config, tmp_path):
+    done = call(f"--config={config}", f"--workdir={tmp_path}/run", "--profile", "--config.training.steps=80")
+    assert done.returncode == 0, done.stderr
+    (trace,) = (tmp_path / "run" / "profile").glob("plugins/profile/*/*.trace.json.gz")
+    assert done.stdout.startswith(f"The trace is {trace}: open it on ui.perfetto.dev.\nwhere the time of the training")
+    assert "The report is" in done.stdout
+
+
 def test_a_dry_run_tells_the_plan_and_writes_nothing(call, config, tmp_path):
     done = call(f"--config={config}", f"--workdir={tmp_path}/run", "--dry_run", "--sweep=seed=0..4")
     assert done.returncode == 0 and "10 x in_weight, 40 steps" in done.stdout
@@ -122,6 +130,8 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(call, config, tmp_path):
         (["--workdir=w", "--config.predictors.in_weight.hidden=(1.5,)"], "must be a tuple of whole numbers"),
         (["--workdir=w", "--config.evaluation.points=10000000000"], "evaluation.points is 10000000000"),
         (["--workdir=w", "--shard=3/2"], "The shard is '3/2'; it must be i/n with i from 1 to n"),
+        (["--workdir=w", "--log=tensorbord"], "--log is 'tensorbord'; allowed: tensorboard, wandb. Did you mean"),
+        (["--workdir=w", "--profile", "--config.training.steps=20"], "training.steps is 20, too few to profile"),
         (["--workdr=w"], "Did you mean: workdir"),
         (["--workdir=w", "stray"], "Unknown argument 'stray'"),
         ([], "Give --workdir=DIR"),
