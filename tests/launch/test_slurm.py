@@ -21,8 +21,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from icl_sim.studies import codec
 from icl_sim.studies.plan import plan
-from icl_sim.studies.runner import run
+from icl_sim.studies.runner import run, simulate
 from icl_sim.studies.shards import Shard
 from icl_sim.studies.store import RESULTS, Store
 from tests.conftest import QUICKLY
@@ -30,7 +31,7 @@ from tests.launch.conftest import ROOT
 from tests.launch.test_kill import CONFIG as TINY
 from tests.studies.test_runner import STUDY, engine  # noqa: F401
 
-CONFIG = TINY.replace("[0.25, 1.0]", "[0.25, 0.5, 1.0]").replace("150_000", "60_000")
+CONFIG = TINY.replace("[0.25, 1.0]", "[0.25, 0.5, 1.0]").replace("150_000", "30_000")
 # Nothing of it is for use: one node, processes tracked by their group, no cgroups, no database.
 SLURM = """
     ClusterName=test
@@ -150,12 +151,8 @@ def wait_for(condition, said=lambda: "") -> None:
         time.sleep(0.05)
 
 
-def test_an_array_with_a_requeued_job_and_a_signalled_one_makes_the_table_of_the_whole(
-    slurm, submit, nursery, config, tmp_path
-):
-    whole, workdir = tmp_path / "whole", tmp_path / "run"
-    assert nursery.call("run.py", f"--config={config}", f"--workdir={whole}").returncode == 0
-
+def test_an_array_with_a_requeued_job_and_a_signalled_one_makes_the_table_of_the_whole(slurm, submit, config, tmp_path):
+    workdir = tmp_path / "run"
     line = (f"--config={config}", f"--workdir={workdir}", "--shards=3", "--concurrent=2", "--cpus=1")
     done = submit(*line, "--setup=export CHECK='a b;c'", conf=slurm)
     assert done.returncode == 0, done.stderr
@@ -179,7 +176,8 @@ def test_an_array_with_a_requeued_job_and_a_signalled_one_makes_the_table_of_the
     assert f"The report is {workdir}/report.html" in waited.stdout
     told = logs()
     assert "stopped_exit_code=75" in told and "Requeued job" in told and told.count("going on from step") >= 2
-    actual, expected = (pd.read_parquet(folder / "results.parquet") for folder in (workdir, whole))
+    actual = pd.read_parquet(workdir / "results.parquet")
+    expected = simulate(codec.study_of(runpy.run_path(str(config))["get_config"]()))
     pd.testing.assert_frame_equal(actual, expected, check_exact=True)
 
 
