@@ -21,13 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 # Imports what takes long once, and then runs a script in a fork of itself for every line of arguments: a fork of a
 # process of one thread, in which jax has not touched a device, is as good as a new process.
 NURSERY = """
-    import json, os, runpy, sys
+    import gc, json, os, runpy, sys
     import flax.nnx, jax, optax
     from icl_sim.predictors import PREDICTORS
     from icl_sim.studies import codec, runner, sweep
     from orbax.checkpoint.experimental import v1
 
     assert len(os.listdir("/proc/self/task")) == 1
+    gc.freeze()  # else every fork goes through all that was imported when it ends, for half a second
     for line in sys.stdin:
         env, script, out, err, *args = json.loads(line)
         if (child := os.fork()) == 0:
