@@ -4,6 +4,8 @@
     python launch/bench.py --case=icl_iwl_s0 --members=8 --context_length=16 --out=bench.json
     python launch/bench.py --case=algorithm1 --out=bench.json
     taskset -c 0 python launch/bench.py --case=garg_tiny --out=bench.json
+    python launch/bench.py --case=icl_iwl_s0 --devices=8 --members=64 --out=bench.json
+    python launch/bench.py --case=shards --rounds=3 --out=bench.json
     python launch/bench.py --case=lm_forward --model=smollm2 --out=bench.json
 
 Everything is measured in turns within one run, since a shared machine's speed drifts; every figure is the median over
@@ -26,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging  # noqa: E402
 
-from launch import bench_lm  # noqa: E402
+from launch import bench_lm, bench_shards  # noqa: E402
 
 CASES = {  # with their members
     "icl_iwl_s0": 16,
@@ -40,6 +42,7 @@ CASES = {  # with their members
     "singh_12800": 1,
     "chan_12l": 1,
     "lm_forward": 1,
+    "shards": 8,
 }
 _CASE = flags.DEFINE_enum("case", next(iter(CASES)), list(CASES), "What to measure.")
 _OUT = flags.DEFINE_string("out", None, "The JSON file to write; printed all the same.")
@@ -48,6 +51,10 @@ _MEMBERS = flags.DEFINE_integer(
 )
 _LENGTH = flags.DEFINE_integer("context_length", 1, "Context pairs of S0.", lower_bound=1, upper_bound=1_000)
 _MODEL = flags.DEFINE_string("model", "smollm2", "Of lm_forward: a checkpoint folder, a .gguf file or a known name.")
+_DEVICES = flags.DEFINE_integer(
+    "devices", None, "CPU devices to spread members over; by default the cores.", lower_bound=1, upper_bound=1_024
+)
+_STEPS = flags.DEFINE_integer("steps", 1_000, "Updates of every member, of shards.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of one timed stretch.", lower_bound=0.05, upper_bound=600)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed stretches of each kind.", lower_bound=1)
 
@@ -70,6 +77,8 @@ def main(argv: list[str]) -> int:
             out.touch()
         if not _SECONDS.value > 0:
             raise ValueError(f"--seconds is {_SECONDS.value}; it must be a number from 0.05 to 600.")
+        if _DEVICES.value and _CASE.value == "lm_forward":
+            raise ValueError("--devices is for members, and lm_forward has one model, on all cores.")
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -77,7 +86,7 @@ def main(argv: list[str]) -> int:
     from icl_sim.engine.devices import use_all_cores
 
     if _CASE.value != "lm_forward":  # whose one model has all cores as one device
-        use_all_cores()  # before anything asks for a device
+        use_all_cores(_DEVICES.value)  # before anything asks for a device
     members = _MEMBERS.value or CASES[_CASE.value]
     if _CASE.value == "lm_forward":
         try:
@@ -85,6 +94,8 @@ def main(argv: list[str]) -> int:
         except (ImportError, ValueError) as error:
             print(error, file=sys.stderr)
             return 1
+    elif _CASE.value == "shards":
+        found = bench_shards.measure(members, _STEPS.value, _ROUNDS.value)
     elif _CASE.value == "algorithm1":
         found = measure_online(members, _SECONDS.value, _ROUNDS.value)
     elif _CASE.value == "icl_iwl_s0":
