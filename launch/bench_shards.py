@@ -55,5 +55,6 @@ def _seconds(study: Any, shards: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         for part in parts:
-            run(study, Path(folder), shard=part, quiet=True)
+            if not run(study, Path(folder), shard=part, quiet=True).finished:
+                raise KeyboardInterrupt  # a signal, which a run answers by stopping
         return time.perf_counter() - started
