@@ -55,7 +55,8 @@ def laid_out(group: Group, layout: Layout = CHOSEN) -> Iterator[tuple[Group, Pro
         return
     size = min(len(group), layout.wave or len(group))
     program = _program(_part(group, 0, size), layout)
-    while layout.wave is None and (fitting := _fitting(program)) < size:
+    trains = bool(group.members.training.steps) and is_trainable(group)
+    while trains and layout.wave is None and (fitting := _fitting(program)) < size:
         size = fitting
         program = _program(_part(group, 0, size), layout)
     for first in range(0, len(group), size):

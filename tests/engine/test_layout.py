@@ -59,6 +59,12 @@ def test_devices_left_over_share_batches_where_there_is_enough_to_do(operations,
     assert dict(mesh_of(group(member(Guess()))).shape) == {MEMBER: 1, DATA: 1}
 
 
+def test_what_does_not_train_is_not_compiled_to_see_whether_it_fits(monkeypatch):
+    monkeypatch.setattr(layout, "_fitting", lambda program: pytest.fail("compiled"))
+    for members in (group(member(Guess())), group(member(steps=0))):
+        assert len(list(laid_out(members))) == 1
+
+
 def test_what_is_asked_for_is_done_or_refused():
     assert dict(mesh_of(many(2), Layout(data=2)).shape) == {MEMBER: 1, DATA: 2}
     ((_, program),) = laid_out(many(4), Layout(at_once=2))
