@@ -135,16 +135,24 @@ def test_no_predictor_reads_the_class_of_the_query(name, make_batch, random_para
 REFUSED = {"gated", "hidden_markov", "in_weight", "induction", "induction_head", "kernel_copy"}
 
 
+@pytest.fixture(scope="module")
+def prompts():
+    """Of regression, with the last target as it is and as a number that nobody overlooks."""
+    task = Regression(dim=3, context_length=4, noise=0.3, function=Linear(pool=4.0))
+    batch = jax.tree.map(np.asarray, jax.jit(lambda key: task.sample(key, 3))(jax.random.key(0)))
+    targets_BS = batch.targets.copy()
+    targets_BS[:, -1] = 1e30
+    return batch, dataclasses.replace(batch, targets=targets_BS)
+
+
 @pytest.mark.parametrize("name", sorted(set(PREDICTORS) - REFUSED))
-def test_no_predictor_reads_the_value_of_the_last_slot(name, key):
+def test_no_predictor_reads_the_value_of_the_last_slot(name, prompts, random_params):
     if name in ("boosting", "tree"):
         pytest.importorskip("sklearn")
-    task = Regression(dim=3, context_length=4, noise=0.3, function=Linear(pool=4.0))
+    batch, poisoned = prompts
     model = TwoLayerNet(steps=20) if name == "two_layer" else PREDICTORS[name]()
     model.check()
-    batch = jax.jit(lambda key: task.sample(key, 3))(key)
-    params = jax.jit(model.init)(jax.random.key(1), batch)
-    poisoned = dataclasses.replace(batch, targets=batch.targets.at[:, -1].set(1e30))
+    params = random_params(model.init, batch)
     apply = jax.jit(model.apply)
     values = apply(params, batch).values
     assert values.shape == (3, 5) and np.all(np.isfinite(values))
