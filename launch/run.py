@@ -186,7 +186,7 @@ def _writers(study: Study, shard: Shard | None) -> dict[str, Writer]:
     from icl_sim.engine import hosts
     from icl_sim.studies import writers
 
-    return writers.opened(_LOG.value if hosts.is_writer() else (), Path(_WORKDIR.value), study, shard)
+    return writers.opened(_LOG.value if hosts.is_writer() else (), Path(_WORKDIR.value).expanduser(), study, shard)
 
 
 def _profile(study: Study, shard: Shard | None, layout: Layout) -> None:

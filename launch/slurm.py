@@ -158,6 +158,8 @@ def _refuse_contradictions(more: Sequence[str]) -> None:
         raise ValueError("--dry_run submits nothing that --wait could wait for; give one of them.")
     if not _DRY_RUN.value and not (shutil.which("squeue") and shutil.which("sbatch")):
         raise ValueError("There is no Slurm here: sbatch is not on the path. Shards can be run by hand, see --dry_run.")
+    if any(arg.lstrip("-").partition("=")[0] == "flagfile" for arg in sys.argv[1:]):
+        raise ValueError("--flagfile is not read for jobs; give the flags of the study themselves.")
     for arg in more:
         if not arg.startswith("--"):
             raise ValueError(f"Unknown argument {arg!r}; all arguments are flags, those of launch/run.py behind --.")
@@ -171,7 +173,7 @@ def _of_the_study(args: Sequence[str]) -> list[str]:
     taken, left = [], list(args)
     while left and (arg := left.pop(0)) != "--":
         name = arg.lstrip("-").partition("=")[0]
-        if arg.startswith("-") and (name in ("config", "sweep") or name.startswith("config.")):
+        if arg.startswith("-") and (name in ("config", "sweep") or name.startswith(("config.", "noconfig."))):
             taken.append(arg)
             if "=" not in arg and left and not left[0].startswith("-"):
                 taken.append(left.pop(0))
@@ -206,14 +208,27 @@ def _left(study: Study, workdir: Path, of: int) -> tuple[list[int], list[int]]:
 
 def _queued(workdir: Path, of: int) -> set[int]:
     """The numbers of the shards whose jobs are in the queue, waiting or at work."""
-    path = workdir / LOGS / JOBS
-    jobs = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    jobs = _submitted(workdir / LOGS / JOBS)
     asked = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
     found = subprocess.run(asked, capture_output=True, text=True)
     if found.returncode:
         raise ValueError(f"Slurm does not answer: {found.stderr.strip()}")
     there = set(found.stdout.split())
     return {job["number"] for job in jobs if job["of"] == of and job["job"] in there}
+
+
+def _submitted(path: Path) -> list[dict[str, Any]]:
+    """What was submitted: the lines of a file, of which a kill may have cut off the last."""
+    if not path.exists():
+        return []
+    jobs = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            job = json.loads(line)
+            jobs.append({"job": str(job["job"]), "number": int(job["number"]), "of": int(job["of"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"Line {number} of {path} is damaged; delete it, and see squeue for its job.") from error
+    return jobs
 
 
 def _array(commands: Sequence[Sequence[str]], workdir: Path, numbers: Sequence[int]) -> str:

@@ -39,7 +39,8 @@ def connect(
     given = (coordinator, processes, number)
     if mode == "off" or (mode == "auto" and coordinator is None and not _are_several()):
         if given != (None, None, None):
-            raise ValueError("A coordinator, or a number of processes, is given, and --distributed is off.")
+            why = "--distributed is off" if mode == "off" else "--coordinator, the first process's HOST:PORT, is not"
+            raise ValueError(f"A number of processes, or the number of one, is given, and {why}.")
         return False
     try:
         jax.distributed.initialize(coordinator, processes, number)

@@ -88,7 +88,7 @@ def _known() -> dict[str, int]:
     try:
         known = json.loads((folder / REMEMBERED).read_text())
         return {str(key): int(number) for key, number in known.items() if int(number) > 0}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return {}
 
 

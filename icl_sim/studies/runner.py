@@ -90,6 +90,9 @@ def run(
       ValueError: in a sentence, for an impossible study, a folder of another study, a full disk, ...
     """
     planned = plan(study)
+    members = sum(map(len, planned.groups))
+    if shard is not None and shard.of > members:
+        raise ValueError(f"The shard is {shard}, and the study has {members} members; at most one shard for each.")
     rehearse(planned)
     groups = simulated = 0
     with Stop(overdue) as stop, Scalars(writers or {}, study.shown) as scalars:

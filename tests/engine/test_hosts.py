@@ -46,6 +46,8 @@ def test_they_are_connected_as_told(initialized):
     assert initialized == [("localhost:1", 2, 1), (None, None, None)]
     with pytest.raises(ValueError, match="is given, and --distributed is off"):
         hosts.connect("off", processes=2)
+    with pytest.raises(ValueError, match="is given, and --coordinator, the first process's HOST:PORT, is not"):
+        hosts.connect("auto", processes=2)
 
 
 def test_one_process_is_the_writer_and_has_all_there_is():

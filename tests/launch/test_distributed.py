@@ -116,4 +116,4 @@ def test_processes_without_a_coordinator_are_told_what_to_give(nursery, config, 
     done = nursery.call("run.py", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--distributed=on")
     assert done.returncode == 1 and "--coordinator=HOST:PORT --processes=N --process=I" in done.stderr
     done = nursery.call("run.py", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--processes=2")
-    assert done.returncode == 1 and "is given, and --distributed is off" in done.stderr
+    assert done.returncode == 1 and "is given, and --coordinator, the first" in done.stderr

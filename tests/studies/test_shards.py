@@ -158,3 +158,9 @@ def test_a_shard_that_is_none_is_refused(text):
 def test_a_shard_is_read_as_it_is_written():
     assert Shard.parse(" 2 / 8 ") == Shard(of=8, number=2) and str(Shard.parse("2/8")) == "2/8"
     assert np.all([Shard.parse(str(shard)) == shard for shard in shards(12)])
+
+
+def test_more_shards_than_members_are_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(ValueError, match=r"The shard is 1/100000, and the study has \d+ members; at most one shard"):
+        run(STUDY, tmp_path / "run", shard=Shard.parse("1/100000"), quiet=True)
+    assert not (tmp_path / "run").exists()
