@@ -9,12 +9,9 @@ from pathlib import Path
 import jax
 import pytest
 
-# Compiling is most of what tests take, and without optimising it takes a fifth; in one piece, an eighth less again.
-# Flags of one's own win: to test what users run, XLA_FLAGS="--xla_backend_optimization_level=3
-# --xla_cpu_use_fusion_emitters=true --xla_cpu_parallel_codegen_split_count=32".
-QUICKLY = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-)
+# Compiling is most of what tests take, and without optimising it takes a fifth. Flags of one's own win: to test what
+# users run, XLA_FLAGS="--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true".
+QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 # Before any test can start the backend. Two devices are the least that can show members spread wrongly.
 jax.config.update("jax_num_cpu_devices", 2)
