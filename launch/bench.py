@@ -327,7 +327,7 @@ def python_loop(group: Any) -> Callable[[int], None]:
     from icl_sim import metrics
     from icl_sim.keys import stream
 
-    member = jax.tree.map(lambda column: column[0], group.members)
+    member = group.first
     sample = jax.jit(lambda step: member.task.sample(stream(member.seed, "train", step), member.training.batch_size))
     batches = [jax.tree.map(np.asarray, sample(step)) for step in range(64)]
     optimiser = optax.adam(float(member.training.learning_rate))

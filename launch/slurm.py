@@ -187,7 +187,7 @@ def _left(study: Study, workdir: Path, of: int) -> tuple[list[int], list[int]]:
     from icl_sim.studies.rehearsal import rehearse
 
     planned = plan(study)
-    members = sum(map(len, planned.groups))
+    members = len(planned.entries)
     if of > members:
         raise ValueError(f"--shards is {of}, and the study has {members} members; at most one shard for each.")
     rehearse(planned)

@@ -19,7 +19,7 @@ def flops_per_update(group: Group) -> float:
     convolution, and 1 for every number that any other operation makes. (XLA's own count takes the body of a loop for
     one, and a network of scanned layers for its first.)
     """
-    member = jax.tree.map(lambda column: column[0], group.members)
+    member = group.first
     shared = jax.eval_shape(member.task.load)
     phase = member.predictor.phases[0]
     state = jax.eval_shape(initial_state, member, shared)

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+import jax
+import numpy as np
+
 from icl_sim.engine.settings import Member
 from icl_sim.engine.structure import stack, structure
 
@@ -24,6 +27,18 @@ class Group:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def first(self) -> Member:
+        """The settings of the first member alone: what a structure is traced with."""
+        return jax.tree.map(lambda column: column[0], self.members)
+
+    def taken(self, mine_M: np.ndarray) -> Group:
+        """The members that a mask chooses."""
+        if mine_M.all():
+            return self
+        ids = tuple(number for number, is_mine in zip(self.ids, mine_M, strict=True) if is_mine)
+        return Group(ids, jax.tree.map(lambda column: column[mine_M], self.members))
 
 
 def by_structure(members: Iterable[tuple[int, Member]]) -> list[Group]:

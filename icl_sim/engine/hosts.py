@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-MODES = ("auto", "on", "off")
 COORDINATOR = ("JAX_COORDINATOR_ADDRESS", "COORDINATOR_ADDRESS")
 T = TypeVar("T")
 

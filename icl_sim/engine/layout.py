@@ -100,6 +100,5 @@ def _fitting(program: Program) -> int:
 
 
 def _part(group: Group, first: int, end: int) -> Group:
-    if first == 0 and end >= len(group):
-        return group
-    return Group(group.ids[first:end], jax.tree.map(lambda column: np.asarray(column)[first:end], group.members))
+    number_M = np.arange(len(group))
+    return group.taken((first <= number_M) & (number_M < end))

@@ -154,8 +154,7 @@ def is_one_by_one(group: Group, mesh: Mesh) -> bool:
 def state_shapes(group: Group) -> State:
     """Shapes and dtypes of the state of a group's members, `[M, ...]`."""
     shared = group.members.task.load()
-    first = jax.tree.map(lambda column: column[0], group.members)
-    one = jax.eval_shape(initial_state, first, shared)  # which traces it once for all groups of a structure
+    one = jax.eval_shape(initial_state, group.first, shared)  # which traces it once for all groups of a structure
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(group), *leaf.shape), leaf.dtype), one)
 
 

@@ -21,7 +21,7 @@ from icl_sim.engine.structure import structure
 from icl_sim.keys import stream
 from icl_sim.studies.amounts import short, size, span
 from icl_sim.studies.plan import Plan
-from icl_sim.studies.shards import MOST, numbers, taken
+from icl_sim.studies.shards import MOST, numbers
 
 UTILISATION = 0.05  # of the peak, assumed of networks as small as those of the field
 LEAST = 1e-3  # seconds, assumed of an update of all members of a chip however few: it is some hundred kernels
@@ -114,7 +114,7 @@ def seconds_on(
 
 def tried(cost: GroupCost, seconds: float) -> Trial:
     """Trains a group, or some of a large one, for about so many seconds beyond compiling, and forgets it."""
-    group = taken(cost.group, np.arange(len(cost.group)) < TRIED)
+    group = cost.group.taken(np.arange(len(cost.group)) < TRIED)
     started = time.perf_counter()
     program = Program(group, member_mesh(len(group)))
     phase, most = group.members.phase_ends()[0]
@@ -224,7 +224,7 @@ def _bytes(tree: object) -> int:
 
 
 def _bytes_of_batch(group: Group) -> int:
-    first = jax.tree.map(lambda column: column[0], group.members)
+    first = group.first
 
     def batch(member, shared):
         return member.task.prepare(shared).sample(stream(member.seed, "train", 0), member.training.batch_size)

@@ -19,7 +19,6 @@ import numpy as np
 from icl_sim.engine.group import Group
 from icl_sim.engine.layout import CHOSEN, Layout, laid_out
 from icl_sim.engine.simulate import Chunk, simulate
-from icl_sim.studies.shards import taken
 
 CHUNKS, STEPS = 2, 16  # that a trace holds, and the updates of each
 WARM_UP = 2  # chunks before; the first one compiles
@@ -49,7 +48,7 @@ def traced(groups: Sequence[tuple[Group, int]], folder: Path, layout: Layout = C
         raise ValueError("There is nothing to profile: nothing of this study trains.")
     before = set(_traces(folder))
     if jax.default_backend() == "cpu":
-        group = taken(group, np.arange(len(group)) < MEMBERS)
+        group = group.taken(np.arange(len(group)) < MEMBERS)
     rarely = dataclasses.replace(group.members.evaluation, points=1)  # evaluations would be most of the events
     group = dataclasses.replace(group, members=dataclasses.replace(group.members, evaluation=rarely))
     wave, program = next(laid_out(group, layout))

@@ -38,9 +38,8 @@ def rehearse(planned: Plan) -> None:
 
 
 def _rehearse(entry: Entry, group: Group, shared: Any) -> None:
-    first = jax.tree.map(lambda column: column[0], group.members)
     try:
-        held, _ = jax.eval_shape(_played, first, shared)
+        held, _ = jax.eval_shape(_played, group.first, shared)
         _check_fits(held, min(len(group), len(jax.devices())))  # what does not fit at once goes in waves
     except Exception as error:  # whatever a network or a learner raises on shapes that it was not made for
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -29,7 +29,7 @@ from icl_sim.engine.simulate import simulate as simulate_group
 from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
 from icl_sim.studies.rehearsal import rehearse
-from icl_sim.studies.shards import Shard, begun, checkpoint_folder, note_members, pack, taken
+from icl_sim.studies.shards import Shard, begun, checkpoint_folder, note_members, pack
 from icl_sim.studies.stop import Stop
 from icl_sim.studies.store import BusyError, Store, explained, load
 from icl_sim.studies.study import Study
@@ -90,7 +90,7 @@ def run(
       ValueError: in a sentence, for an impossible study, a folder of another study, a full disk, ...
     """
     planned = plan(study)
-    members = sum(map(len, planned.groups))
+    members = len(planned.entries)
     if shard is not None and shard.of > members:
         raise ValueError(f"The shard is {shard}, and the study has {members} members; at most one shard for each.")
     rehearse(planned)
@@ -205,7 +205,7 @@ def _work(
     for number, ((group, steps), left_M) in enumerate(zip(todo, left, strict=True), 1):
         done += steps * int(np.sum(~left_M))
         if left_M.any() and not stop.asked:
-            part = taken(group, left_M)
+            part = group.taken(left_M)
             progress.begin(f"group {number}/{len(todo)} ({len(part)} members)", done)
             whole = next(n for n, each in enumerate(planned.groups, 1) if part.ids[0] in each.ids)
             for wave, program in laid_out(part, layout):

@@ -88,7 +88,7 @@ def pack(planned: Plan, shard: Shard | None) -> list[tuple[Group, int]]:
         mine = mine_M[first : first + len(group)]
         first += len(group)
         if mine.any():
-            parts.append((taken(group, mine), steps))
+            parts.append((group.taken(mine), steps))
     return parts
 
 
@@ -101,16 +101,6 @@ def numbers(steps_M: Sequence[int] | np.ndarray, of: int) -> np.ndarray:
     weight_M = np.maximum(np.asarray(steps_M, float), 1.0)
     middle_M = (np.cumsum(weight_M) - weight_M / 2) / np.sum(weight_M)  # of the whole work, where each member lies
     return np.floor(middle_M * of).astype(int) + 1
-
-
-def taken(group: Group, mine_M: np.ndarray) -> Group:
-    """The members of a group that a mask chooses."""
-    if mine_M.all():
-        return group
-    import jax
-
-    ids = tuple(number for number, is_mine in zip(group.ids, mine_M, strict=True) if is_mine)
-    return type(group)(ids, jax.tree.map(lambda column: column[mine_M], group.members))
 
 
 def checkpoint_folder(home: Path, group: Group, planned: Plan) -> Path:
@@ -141,7 +131,7 @@ def checkpoint_folders(workdir: Path, planned: Plan, member: int) -> list[tuple[
     for folder in (path for home in homes(workdir) for path in sorted((home / CHECKPOINTS).glob("*/"))):
         ids = _members(folder, planned)
         if member in ids and set(ids) <= set(group.ids):
-            found.append((folder, taken(group, np.isin(group.ids, ids))))
+            found.append((folder, group.taken(np.isin(group.ids, ids))))
     return found
 
 
