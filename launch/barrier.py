@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging  # noqa: E402
 
+from launch import endings  # noqa: E402
+
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder that launch/run.py wrote to.", required=True)
 _PREDICTOR = flags.DEFINE_string("predictor", "transformer", "The name of the predictor in the study.")
 _A = flags.DEFINE_string("a", "", 'The one network, as in "task.function.pool=64; seed=0".')
@@ -27,8 +29,7 @@ _POINTS = flags.DEFINE_integer("points", 11, "Points on the line, ends included.
 def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)
     try:
-        if len(argv) > 1:
-            raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags, see --help.")
+        endings.require_flags_only(argv)
         print(_barrier())
         return 0
     except (ValueError, OSError) as error:

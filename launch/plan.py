@@ -11,7 +11,6 @@ The study is named as for launch/run.py. But for --trial nothing is compiled or 
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from pathlib import Path
 
@@ -19,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging  # noqa: E402
 
-from launch import study_flags  # noqa: E402
+from launch import endings, study_flags  # noqa: E402
 
 flags.adopt_module_key_flags(study_flags)
 _SHARDS = flags.DEFINE_integer("shards", 1, "Of how many jobs, as --shard=i/n of launch/run.py divides the study.")
@@ -32,22 +31,11 @@ SECONDS = 20.0  # of a trial, beyond compiling
 
 def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags, see --help.")
-        _plan()
-        return 0
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return endings.ended(lambda: _plan(argv))
 
 
-def _plan() -> None:
+def _plan(argv: list[str]) -> None:
+    endings.require_flags_only(argv)
     study_flags.require_config()
     if _UTILISATION.value is not None and not _ON.value:
         raise ValueError("--utilisation is that of an accelerator; name it with --on, as in --on=v5e.")

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging  # noqa: E402
 
-from launch import study_flags  # noqa: E402
+from launch import endings, study_flags  # noqa: E402
 
 if TYPE_CHECKING:
     from icl_sim.engine.layout import Layout
@@ -90,12 +90,10 @@ def main(argv: list[str], *, spread: bool = True, report: Callable[[str], None] 
     logging.set_verbosity(logging.WARNING)  # checkpoints are chatty
     logging.logging.getLogger("asyncio").setLevel("CRITICAL")  # and so are their threads where a disk is full
     try:
-        if len(argv) > 1:
-            raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags, see --help.")
+        endings.require_flags_only(argv)
         return _run(spread, report or write_report)
-    except BrokenPipeError:  # who reads the output has seen enough; the run itself is complete
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:  # the run itself is complete
+        return endings.unread()
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return _left(1)

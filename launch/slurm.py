@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from absl import app, flags, logging  # noqa: E402
 
-from launch import study_flags  # noqa: E402
+from launch import endings, study_flags  # noqa: E402
 
 if TYPE_CHECKING:
     from icl_sim.studies.study import Study
@@ -95,17 +95,7 @@ class Job:
 
 
 def main(argv: list[str]) -> int:
-    try:
-        return _submit(argv[1:])
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; what was submitted goes on.", file=sys.stderr)
-        return 130
+    return endings.ended(lambda: _submit(argv[1:]), interrupted="Interrupted; what was submitted goes on.")
 
 
 def _submit(more: Sequence[str]) -> int:

@@ -9,7 +9,6 @@ It only reads: any number may look at a run while others write to it.
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,28 +18,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags  # noqa: E402
 
+from launch import endings  # noqa: E402
+
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder that launch/run.py writes to.")
 _WATCH = flags.DEFINE_float("watch", None, "Look again every so many seconds, until all is done or Ctrl-C.")
 
 
 def main(argv: list[str]) -> int:
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags, see --help.")
-        if not _WORKDIR.value:
-            raise ValueError("Which run? Give --workdir=DIR, the folder that launch/run.py writes to.")
-        if _WATCH.value is not None and not 0.1 <= _WATCH.value < math.inf:
-            raise ValueError(f"--watch is {_WATCH.value:g}; it must be a number of seconds, at least 0.1.")
-        show(_WORKDIR.value, _WATCH.value)
-        return 0
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return endings.ended(lambda: _status(argv))
+
+
+def _status(argv: list[str]) -> None:
+    endings.require_flags_only(argv)
+    if not _WORKDIR.value:
+        raise ValueError("Which run? Give --workdir=DIR, the folder that launch/run.py writes to.")
+    if _WATCH.value is not None and not 0.1 <= _WATCH.value < math.inf:
+        raise ValueError(f"--watch is {_WATCH.value:g}; it must be a number of seconds, at least 0.1.")
+    show(_WORKDIR.value, _WATCH.value)
 
 
 def show(workdir: str, every: float | None, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -30,6 +30,11 @@ def flops_per_update(group: Group) -> float:
     return flops(jax.make_jaxpr(update)(member, state, shared))
 
 
+def bytes_of(tree: Any) -> int:
+    """Of all arrays of a tree, or of what has their shapes and dtypes."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
 def flops(program: ClosedJaxpr | Jaxpr) -> float:
     """Floating-point operations of a traced program. A loop of unknown length counts once, a branch as its longest."""
     equations = program.jaxpr.eqns if isinstance(program, ClosedJaxpr) else program.eqns

@@ -13,7 +13,7 @@ import numpy as np
 
 from icl_sim.engine.accelerators import Accelerator
 from icl_sim.engine.checkpoints import KEPT
-from icl_sim.engine.cost import flops_per_update
+from icl_sim.engine.cost import bytes_of, flops_per_update
 from icl_sim.engine.devices import member_mesh
 from icl_sim.engine.group import Group
 from icl_sim.engine.program import Program, state_shapes
@@ -71,7 +71,7 @@ def costs(planned: Plan) -> list[GroupCost]:
     for group, steps in zip(planned.groups, planned.steps, strict=True):
         counts = collections.Counter(names[number] for number in group.ids)
         label = ", ".join(f"{count:,} x {name}" for name, count in counts.items())
-        state = 0 if group.members.task.calculated else _bytes(state_shapes(group)) // len(group)
+        state = 0 if group.members.task.calculated else bytes_of(state_shapes(group)) // len(group)
         flops = flops_per_update(group) if steps else 0.0
         of_sequence = flops / 3 / group.members.training.batch_size
         evaluated = _evaluated(group, steps) if steps else 0
@@ -219,14 +219,10 @@ def _evaluated(group: Group, steps: int) -> int:
     return len(evaluation.steps(steps)) * sets * evaluation.sequences
 
 
-def _bytes(tree: object) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
 def _bytes_of_batch(group: Group) -> int:
     first = group.first
 
     def batch(member, shared):
         return member.task.prepare(shared).sample(stream(member.seed, "train", 0), member.training.batch_size)
 
-    return _bytes(jax.eval_shape(batch, first, jax.eval_shape(first.task.load)))
+    return bytes_of(jax.eval_shape(batch, first, jax.eval_shape(first.task.load)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 
 from icl_sim import metrics
 from icl_sim.engine import devices
+from icl_sim.engine.cost import bytes_of
 from icl_sim.engine.group import Group
 from icl_sim.engine.settings import Member
 from icl_sim.engine.step import initial_state, join
@@ -72,13 +72,11 @@ def _played(member: Member, shared: Any) -> tuple[Mapping[str, Any], Mapping[str
 def _check_fits(held: Mapping[str, Any], members: int) -> None:
     """Raises ValueError if the states of so many members and a batch are more than this machine can hold."""
 
-    def size(tree: Any) -> int:
-        return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-    needed = members * size(held["parameters"]) + max(size(held.get("training")), size(held["evaluation"]))
+    batch = max(bytes_of(held.get("training")), bytes_of(held["evaluation"]))
+    needed = members * bytes_of(held["parameters"]) + batch
     if needed <= (memory := devices.memory()):
         return
-    path, leaf = max(jax.tree_util.tree_leaves_with_path(held), key=lambda found: size(found[1]))
+    path, leaf = max(jax.tree_util.tree_leaves_with_path(held), key=lambda found: bytes_of(found[1]))
     raise ValueError(
         f"The study does not fit into this machine's memory, {memory / 2**30:,.0f} GiB: a batch and the parameters of "
         f"{'one member' if members == 1 else f'{members:,} members'} take {needed / 2**30:,.0f}. The largest array is "
