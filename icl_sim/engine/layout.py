@@ -66,7 +66,7 @@ def laid_out(group: Group, layout: Layout = CHOSEN) -> Iterator[tuple[Group, Pro
 
 def _program(group: Group, layout: Layout) -> Program:
     mesh = mesh_of(group, layout)
-    return Program(group, mesh, layout.at_once or trial.fastest(group, mesh))
+    return Program(group, mesh, layout.at_once) if layout.at_once else trial.fastest(group, mesh)
 
 
 def mesh_of(group: Group, layout: Layout = CHOSEN) -> Mesh:

@@ -28,23 +28,24 @@ MARGIN = 0.95  # of the time of the platform's usual way, below which another on
 REMEMBERED = "trials.json"
 
 
-def fastest(group: Group, mesh: Mesh) -> int | None:
-    """How many members a device best computes at once; None for the platform's usual way.
+def fastest(group: Group, mesh: Mesh) -> Program:
+    """The program of a group with as many members at once on a device as are the fastest.
 
     A group that is expected to take ten minutes or more is tried in every way for some seconds each, on states that
     are thrown away. What was found is kept for groups of the same structure and size on devices of the same kind.
+    Others go the platform's usual way.
     """
     each = -(-len(group) // mesh.shape[MEMBER])
     updates = group.members.training.steps * len(group)
     if each == 1 or updates < UPDATES or not is_trainable(group):
-        return None
+        return Program(group, mesh)
     key = _key(group, mesh)
     if known := int(hosts.told(_known().get(key, 0) if hosts.is_writer() else 0)):
-        return known
+        return Program(group, mesh, known)
     usual = Program(group, mesh)
     seconds = _seconds_per_update(usual)
     if hosts.told(seconds) * updates < SECONDS:
-        return None
+        return usual
     found = {usual.at_once: MARGIN * seconds}
     for at_once in sorted({min(number, each) for number in (*CANDIDATES, each)} - {usual.at_once}):
         tried = Program(group, mesh, at_once)
@@ -53,7 +54,7 @@ def fastest(group: Group, mesh: Mesh) -> int | None:
     best = int(hosts.told(min(found, key=found.__getitem__)))
     if hosts.is_writer():
         _remember(key, best)
-    return best
+    return usual if best == usual.at_once else Program(group, mesh, best)
 
 
 def _seconds_per_update(program: Program) -> float:
