@@ -198,7 +198,15 @@ def test_a_signal_saves_and_the_next_run_goes_on_from_there(engine, expected, tm
     pd.testing.assert_frame_equal(load(tmp_path), expected)
 
 
-def test_a_second_signal_ends_at_once(engine, tmp_path):
+@pytest.fixture
+def python_hears_ctrl_c():
+    """As in a terminal: a shell has what it starts in the background ignore SIGINT, and Python leaves it at that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_ends_at_once(engine, tmp_path, python_hears_ctrl_c):
     def interrupt(member, step):
         if step == 20:
             # Not by os.kill, which may wake another thread first: two signals would then be handled as one.
