@@ -102,7 +102,9 @@ def _submit(more: Sequence[str]) -> int:
     _refuse_contradictions(more)
     import jax
 
-    workdir = Path(_WORKDIR.value).expanduser().absolute()
+    from icl_sim.names import expanded
+
+    workdir = expanded(_WORKDIR.value).absolute()
     of = _SHARDS.value
     line = [sys.executable, str(ROOT / "launch" / "run.py"), *_of_the_study(sys.argv[1:])]
     line += [f"--workdir={workdir}", *more]

@@ -1,5 +1,7 @@
 """Sentences about wrong names."""
 
+from pathlib import Path
+
 import pytest
 
 from icl_sim import names
@@ -19,3 +21,9 @@ def test_a_name_that_is_not_allowed_is_refused_with_what_it_names():
         names.require("training.schedule", "rsqr", ("constant", "rsqrt"))
     with pytest.raises(ValueError, match=r"^stem is None; allowed: paper\.$"):
         names.require("stem", None, ("paper",))
+
+
+def test_a_path_of_nobody_is_refused():
+    assert names.expanded("~/a b") == Path.home() / "a b" and names.expanded("a/~b") == Path("a/~b")
+    with pytest.raises(ValueError, match=r"^~nosuchuser/x cannot be found: there is no user 'nosuchuser' here"):
+        names.expanded("~nosuchuser/x")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 
+from icl_sim.names import expanded
 from icl_sim.predictors.frozen import Wrapped
 from icl_sim.predictors.grafting import graft
 from icl_sim.studies.sweep import parse
@@ -41,7 +40,7 @@ class Grafted(Wrapped):
         self.network.check()
         if not self.paths:
             raise ValueError("Grafted has no paths; name at least one of the network's parameters, as ('blocks/1',).")
-        if not self.run or not Path(self.run).expanduser().is_dir():
+        if not self.run or not expanded(self.run).is_dir():
             raise ValueError(f"The run of Grafted is {self.run!r}; it must be the folder of a run.")
         seeds, _ = self._source()
         if self.of_seed not in seeds:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from icl_sim.names import expanded
 from icl_sim.studies import claims as claims_module
 from icl_sim.studies import curves, figures, verdicts
 from icl_sim.studies.claims import Claim
@@ -60,7 +61,7 @@ def read(workdir: str | os.PathLike[str]) -> Run:
     """Reads a run, finished or not. Raises ReportError if there is none, none yet, or a damaged one."""
     from icl_sim.studies import store
 
-    folder = Path(workdir)
+    folder = expanded(workdir)
     if not folder.is_dir():
         raise ReportError(f"There is no folder {folder}; --workdir names the folder that launch/run.py wrote to.")
     try:

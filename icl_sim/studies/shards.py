@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from icl_sim.names import expanded
+
 if TYPE_CHECKING:  # who only looks at a run does not wait for jax
     from icl_sim.engine.group import Group
     from icl_sim.studies.plan import Plan
@@ -59,7 +61,7 @@ class Shard:
 
 def begun(workdir: str | os.PathLike) -> list[Shard]:
     """All shards of every division that some shard has begun in a folder, in order."""
-    numbers = {shard.of for shard in _present(Path(workdir).expanduser())}
+    numbers = {shard.of for shard in _present(expanded(workdir))}
     return [Shard(of=of, number=number) for of in sorted(numbers) for number in range(1, of + 1)]
 
 

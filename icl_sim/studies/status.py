@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from icl_sim.names import expanded
 from icl_sim.studies import shards, store
 from icl_sim.studies.amounts import size, span
 from icl_sim.studies.table import Line
@@ -144,7 +145,7 @@ def read(workdir: str | os.PathLike, now: float | None = None) -> RunStatus:
     Raises:
       StoreError: a sentence, for a folder that holds no run.
     """
-    folder = Path(workdir).expanduser()
+    folder = expanded(workdir)
     if not folder.is_dir():
         raise store.StoreError(f"There is no folder {folder}; --workdir names the folder that launch/run.py wrote to.")
     told, notes = store.about(folder), []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ from icl_sim import names
 from icl_sim.engine.checkpoints import Checkpoints
 from icl_sim.engine.program import is_trainable
 from icl_sim.engine.step import join
+from icl_sim.names import expanded
 from icl_sim.studies import codec, store
 from icl_sim.studies.measures import same
 from icl_sim.studies.plan import Entry, Plan, plan
@@ -72,7 +72,7 @@ def _members(workdir: str | os.PathLike, predictor: str, where: Mapping[str, Val
     """The members of a run that are meant, and the plan of all."""
     if not isinstance(where, Mapping | None):
         raise ValueError(f"where is {where!r}; it must map swept names to values, as in {{'seed': 0}}.")
-    where, folder = dict(where or {}), Path(workdir).expanduser()
+    where, folder = dict(where or {}), expanded(workdir)
     planned = plan(codec.decode(codec.from_json(store.about(folder)["config"])))
     names.require("The predictor", predictor, {entry.predictor: None for entry in planned.entries})
     entries = [entry for entry in planned.entries if entry.predictor == predictor]
@@ -86,7 +86,7 @@ def _read(workdir: str | os.PathLike, entry: Entry, planned: Plan) -> Trained:
     if not is_trainable(next(group for group in planned.groups if entry.id in group.ids)):
         raise ValueError(f"{entry.predictor!r} trains nothing, so {workdir} saved nothing of it.")
     found = None
-    for folder, group in checkpoint_folders(Path(workdir).expanduser(), planned, entry.id):
+    for folder, group in checkpoint_folders(expanded(workdir), planned, entry.id):
         restored = Checkpoints(folder).restore(group)
         if restored is not None and (found is None or restored[1] > found[1]):
             found, ids = restored, group.ids

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim import draws
+from icl_sim.names import expanded
 from icl_sim.types import CONTEXT, QUERY, Batch, Key, Leaf, Task, setting, static
 
 BYTES = 256
@@ -109,7 +110,7 @@ def _first_held(size: int) -> int:
 
 @functools.lru_cache(maxsize=2)
 def _read(folder: str, suffix: str, max_bytes: int) -> np.ndarray:
-    root = Path(folder or sysconfig.get_paths()["stdlib"]).expanduser()
+    root = expanded(folder or sysconfig.get_paths()["stdlib"])
     if not root.is_dir():
         raise ValueError(
             f"task.folder is {folder!r}, which is no folder; it must hold files whose names end in {suffix!r}."

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from icl_sim.names import expanded
 from icl_sim.tasks.drawings import NUM_DRAWERS, Drawings
 from icl_sim.types import setting, static
 
@@ -150,7 +151,7 @@ class Omniglot(Drawings):
 
     def images(self, num_classes: int) -> np.ndarray:
         self.check_structure(num_classes)
-        folder = str(Path(self.dir).expanduser().absolute())
+        folder = str(expanded(self.dir).absolute())
         table_CNHW = _load(folder, self.size, self.drawings + self.held_out_drawings)
         count = self.characters_of(num_classes)
         if self.order_seed < 0:
@@ -174,7 +175,7 @@ def find(folder: str, split: Split) -> Path:
     )
     if not folder:
         raise ValueError(f"Omniglot needs the folder of its files, and task.inputs.dir is empty; {cure}")
-    path = Path(folder).expanduser()
+    path = expanded(folder)
     if not path.is_dir():
         raise ValueError(f"There is no Omniglot folder {path}; {cure}")
     for ending in (".npz", ".zip"):

@@ -48,6 +48,7 @@ def test_watching_ends_when_all_is_done(tmp_path, capsys):
     ("args", "sentence"),
     [
         ([], "Which run? Give --workdir=DIR"),
+        (["--workdir=~nosuchuser"], "~nosuchuser cannot be found: there is no user 'nosuchuser' here."),
         (["--workdir=nowhere"], "There is no folder nowhere"),
         (["--workdir=."], ". holds no study.json, so it is not the folder of a study's run."),
         (["--workdir=.", "--watch=0"], "--watch is 0; it must be a number of seconds, at least 0.1."),

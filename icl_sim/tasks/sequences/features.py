@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim import draws
+from icl_sim.names import expanded
 from icl_sim.types import Array, Key, Leaf, setting, static
 
 
@@ -78,7 +78,7 @@ def _read(file: str) -> np.ndarray:
     cure = "it must name an .npy file of floats [classes, exemplars, dim]."
     if not file:
         raise ValueError(f"task.inputs.file is empty; {cure}")
-    path = Path(file).expanduser()
+    path = expanded(file)
     try:
         features = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
