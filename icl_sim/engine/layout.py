@@ -39,6 +39,20 @@ class Layout:
             if (value := getattr(self, field.name)) is not None and value < 1:
                 raise ValueError(f"{field.name} is {value}; it must be at least 1, or None to let it be chosen.")
 
+    def check_for(self, group: Group) -> None:
+        """Raises ValueError if a group cannot lie so on the devices."""
+        self.check()
+        if self.data is None or group.members.task.calculated:
+            return
+        size, count = group.members.training.batch_size, len(jax.devices())
+        if self.data > count:
+            raise ValueError(f"--data_parallel is {self.data}; it must be at most {count}, the number of devices.")
+        if size % self.data:
+            raise ValueError(
+                f"--data_parallel is {self.data}, and training.batch_size, {size}, cannot be divided into so many "
+                "equal parts."
+            )
+
 
 CHOSEN = Layout()
 
@@ -47,9 +61,9 @@ def laid_out(group: Group, layout: Layout = CHOSEN) -> Iterator[tuple[Group, Pro
     """A group in waves that fit into memory, all of one size but the last, with the program that simulates each.
 
     Raises:
-      ValueError: if a batch cannot be divided as was asked.
+      ValueError: if members or batches cannot lie on the devices as was asked.
     """
-    layout.check()
+    layout.check_for(group)
     if group.members.task.calculated:
         yield group, None
         return
@@ -77,11 +91,6 @@ def mesh_of(group: Group, layout: Layout = CHOSEN) -> Mesh:
     """
     size, count = group.members.training.batch_size, len(jax.devices())
     if layout.data is not None:
-        if size % layout.data:
-            raise ValueError(
-                f"{layout.data} devices are to share every batch, which training.batch_size, {size}, does not divide "
-                "into equal parts."
-            )
         return devices.member_mesh(len(group), layout.data)
     spare = count // len(group)
     if spare < 2 or group.members.predictor.online or not is_trainable(group):

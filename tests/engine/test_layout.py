@@ -69,7 +69,9 @@ def test_what_is_asked_for_is_done_or_refused():
     assert dict(mesh_of(many(2), Layout(data=2)).shape) == {MEMBER: 1, DATA: 2}
     ((_, program),) = laid_out(many(4), Layout(at_once=2))
     assert program.at_once == 2
-    with pytest.raises(ValueError, match="2 devices are to share every batch, which training.batch_size, 5, does not"):
-        mesh_of(many(1, batch_size=5), Layout(data=2))
+    with pytest.raises(ValueError, match="--data_parallel is 2, and training.batch_size, 5, cannot be divided"):
+        Layout(data=2).check_for(many(1, batch_size=5))
+    with pytest.raises(ValueError, match="--data_parallel is 3; it must be at most 2"):
+        list(laid_out(many(1, batch_size=6), Layout(data=3)))
     with pytest.raises(ValueError, match="wave is 0; it must be at least 1"):
         list(laid_out(many(1), Layout(wave=0)))
