@@ -15,7 +15,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,9 @@ from absl import app, flags, logging  # noqa: E402
 from launch import endings, study_flags  # noqa: E402
 
 if TYPE_CHECKING:
+    from icl_sim.engine.group import Group
     from icl_sim.engine.layout import Layout
-    from icl_sim.studies.shards import Shard
-    from icl_sim.studies.study import Study
+    from icl_sim.studies.plan import Plan
     from icl_sim.studies.writers import Writer
 
 flags.adopt_module_key_flags(study_flags)
@@ -138,26 +138,27 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
         use_all_cores()  # before anything asks for a device
     hosts.connect(_DISTRIBUTED.value, coordinator=_COORDINATOR.value, processes=_PROCESSES.value, number=_PROCESS.value)
     cache.keep_compiled()
-    from icl_sim.studies import runner
-    from icl_sim.studies.plan import plan
-    from icl_sim.studies.rehearsal import rehearse
-    from icl_sim.studies.shards import Shard
+    from icl_sim.names import expanded
+    from icl_sim.studies import runner, writers
+    from icl_sim.studies.shards import Shard, pack
 
     shard = Shard.parse(_SHARD.value) if _SHARD.value else None
     study = study_flags.study()
+    layout = Layout(data=_DATA_PARALLEL.value, at_once=_AT_ONCE.value, wave=_WAVE.value)
     if _DRY_RUN.value:
-        planned = plan(study)
-        rehearse(planned)
-        print(planned.describe())
+        print(runner.checked(study, shard, layout).describe())
         return 0
     command = shlex.join(["python", *sys.argv])
     overdue = _end_at_once if _STOPPED_EXIT_CODE.value else None
-    layout = Layout(data=_DATA_PARALLEL.value, at_once=_AT_ONCE.value, wave=_WAVE.value)
-    writers = _writers(study, shard)
-    if _PROFILE.value:
-        _profile(study, shard, layout)
+
+    def prepare(planned: Plan) -> dict[str, Writer]:
+        writers.require(_LOG.value)
+        if _PROFILE.value:
+            _profile(pack(planned, shard), layout)
+        return writers.opened(_LOG.value if hosts.is_writer() else (), expanded(_WORKDIR.value), study, shard)
+
     status = runner.run(
-        study, _WORKDIR.value, shard=shard, layout=layout, command=command, overdue=overdue, writers=writers
+        study, _WORKDIR.value, shard=shard, layout=layout, command=command, overdue=overdue, prepare=prepare
     )
     if not hosts.is_writer():  # who has nothing to say, and no folder
         return 0 if status.finished else _STOPPED_EXIT_CODE.value
@@ -179,23 +180,14 @@ def _end_at_once() -> None:
     os._exit(_STOPPED_EXIT_CODE.value)
 
 
-def _writers(study: Study, shard: Shard | None) -> dict[str, Writer]:
-    """The writers of --log, in the one process that writes."""
-    from icl_sim.engine import hosts
-    from icl_sim.studies import writers
-
-    return writers.opened(_LOG.value if hosts.is_writer() else (), Path(_WORKDIR.value).expanduser(), study, shard)
-
-
-def _profile(study: Study, shard: Shard | None, layout: Layout) -> None:
+def _profile(groups: Sequence[tuple[Group, int]], layout: Layout) -> None:
     """Traces what --profile asks for, and says what there is to see."""
     from icl_sim.engine import hosts
+    from icl_sim.names import expanded
     from icl_sim.studies import profile
-    from icl_sim.studies.plan import plan
-    from icl_sim.studies.shards import pack
 
-    folder = Path(_WORKDIR.value) / "profile" if _PROFILE.value == study_flags.GIVEN else Path(_PROFILE.value)
-    trace = profile.traced(pack(plan(study), shard), folder.expanduser(), layout)
+    folder = f"{_WORKDIR.value}/profile" if _PROFILE.value == study_flags.GIVEN else _PROFILE.value
+    trace = profile.traced(groups, expanded(folder), layout)
     if hosts.is_writer():
         print(f"The trace is {trace}: open it on ui.perfetto.dev.\n{profile.to_text(trace)}")
 

@@ -31,7 +31,7 @@ from icl_sim.studies.progress import Progress
 from icl_sim.studies.rehearsal import rehearse
 from icl_sim.studies.shards import Shard, begun, checkpoint_folder, note_members, pack
 from icl_sim.studies.stop import Stop
-from icl_sim.studies.store import BusyError, Store, explained, load
+from icl_sim.studies.store import BusyError, Store, explained, load, refuse_taken
 from icl_sim.studies.study import Study
 from icl_sim.studies.table import Line, tabulated
 from icl_sim.studies.writers import Scalars, Writer
@@ -70,7 +70,7 @@ def run(
     command: str = "",
     quiet: bool = False,
     overdue: Callable[[], None] | None = None,
-    writers: Mapping[str, Writer] | None = None,
+    prepare: Callable[[Plan], Mapping[str, Writer]] | None = None,
 ) -> Status:
     """Simulates what a folder does not hold yet of a study: starts, resumes, or finds that all is done.
 
@@ -84,18 +84,18 @@ def run(
       overdue: called from another thread if a signal has come and the chunk does not end within `stop.PATIENCE`: it is
         being compiled, or evaluated at length. To end the process then loses what came after the last checkpoint.
       layout: what of how members lie on devices is not to be chosen.
-      writers: get numbers to watch, by the names that notes call them (`icl_sim.studies.writers`); they are closed.
+      prepare: called once nothing is left to refuse and before anything is written. It gives writers, by the names that
+        notes call them (`icl_sim.studies.writers`), which get numbers to watch and are closed.
 
     Raises:
       ValueError: in a sentence, for an impossible study, a folder of another study, a full disk, ...
     """
-    planned = plan(study)
-    members = len(planned.entries)
-    if shard is not None and shard.of > members:
-        raise ValueError(f"The shard is {shard}, and the study has {members} members; at most one shard for each.")
-    rehearse(planned)
+    planned = checked(study, shard, layout)
+    if hosts.is_writer():
+        refuse_taken(workdir, study, shard)
+    writers = prepare(planned) if prepare else {}
     groups = simulated = 0
-    with Stop(overdue) as stop, Scalars(writers or {}, study.shown) as scalars:
+    with Stop(overdue) as stop, Scalars(writers, study.shown) as scalars:
         for part in _parts(workdir, shard):
             todo = pack(planned, part)
             with _store(workdir, study, planned, command, part) as store, _progress(study, todo, quiet) as progress:
@@ -110,6 +110,18 @@ def run(
             if not finished:
                 return Status(False, groups, simulated, complete=False)
     return Status(True, groups, simulated, complete=shard is None or _complete(study, workdir, planned, command))
+
+
+def checked(study: Study, shard: Shard | None = None, layout: Layout = CHOSEN) -> Plan:
+    """The plan of a study. Raises ValueError for what can be refused of it without a look at a folder: see `run`."""
+    planned = plan(study)
+    members = len(planned.entries)
+    if shard is not None and shard.of > members:
+        raise ValueError(f"The shard is {shard}, and the study has {members} members; at most one shard for each.")
+    for group, _ in pack(planned, shard):
+        layout.check_for(group)
+    rehearse(planned)
+    return planned
 
 
 def _parts(workdir: str | os.PathLike, shard: Shard | None) -> list[Shard | None]:

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from icl_sim.names import expanded
 from icl_sim.studies import records
 from icl_sim.studies.shards import Shard, homes
 from icl_sim.studies.table import Line, tabulated
@@ -97,7 +98,7 @@ class Store:
     def __init__(
         self, workdir: str | os.PathLike, study: Study, plan: Plan, command: str = "", shard: Shard | None = None
     ):
-        self.folder = Path(workdir).expanduser()
+        self.folder = expanded(workdir)
         self.home = self.folder if shard is None else shard.folder(self.folder)
         self._locks: list[int] = []
         try:
@@ -122,11 +123,7 @@ class Store:
                 self.about |= shown
                 write_atomically(path, json.dumps(self.about, indent=1, allow_nan=False).encode())
         else:
-            if left := [name for name in (ROWS, RESULTS) if (self.folder / name).exists()]:
-                raise StoreError(
-                    f"{self.folder} holds {left[0]} of a run whose {STUDY} is gone, so that nobody knows what was run; "
-                    "choose another --workdir."
-                )
+            _refuse_nameless(self.folder)
             self.about = _description(study, plan, command)
             write_atomically(path, json.dumps(self.about, indent=1, allow_nan=False).encode())
         self.lines: list[Line] = []
@@ -200,7 +197,7 @@ class Store:
 
 def about(workdir: str | os.PathLike) -> dict[str, Any]:
     """What `study.json` says. Raises StoreError if there is none or if it is damaged."""
-    path = Path(workdir).expanduser() / STUDY
+    path = expanded(workdir) / STUDY
     try:
         told = json.loads(path.read_text())
         if not isinstance(told, dict) or not {"config", "members"} <= set(told):
@@ -222,7 +219,7 @@ def about(workdir: str | os.PathLike) -> dict[str, Any]:
 
 def load(workdir: str | os.PathLike) -> pd.DataFrame:
     """The results of a run so far, finished or not: from `results.parquet` where it is complete, else from the rows."""
-    folder = Path(workdir).expanduser()
+    folder = expanded(workdir)
     told, path = about(folder), folder / RESULTS
     rows = [home / ROWS for home in homes(folder) if (home / ROWS).exists()]
     if path.exists() and (not rows or _bytes_held(path) == _bytes_of_rows(folder)):
@@ -288,9 +285,7 @@ def _locked(folder: Path, *, shared: bool = False) -> int:
                 time.sleep(wait)
                 continue
             os.close(descriptor)
-            who = next(filter(None, map(writer, reversed(homes(folder)))), "unknown")
-            told = f"Process {who} is writing to {folder}; wait for it or choose another --workdir."
-            raise BusyError(told) from None
+            raise _busy(folder, next(filter(None, map(writer, reversed(homes(folder)))), "unknown")) from None
     if not shared:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} of {platform.node()}".encode())
@@ -307,6 +302,35 @@ def writer(folder: Path) -> str:
         return (folder / LOCK).read_text(errors="replace").strip()
     except OSError:
         return ""
+
+
+def _busy(folder: Path, who: str) -> BusyError:
+    return BusyError(f"Process {who} is writing to {folder}; wait for it or choose another --workdir.")
+
+
+def refuse_taken(workdir: str | os.PathLike, study: Study, shard: Shard | None = None) -> None:
+    """Raises StoreError for a folder that could not be opened to write a study there, or a shard of it.
+
+    It writes nothing, and nothing is held: a `Store` asks again.
+    """
+    folder = expanded(workdir)
+    with explained(folder), contextlib.suppress(FileNotFoundError):
+        os.listdir(folder)
+    if (folder / STUDY).exists():
+        refuse_other(folder, about(folder), study)
+    else:
+        _refuse_nameless(folder)
+    for home in homes(folder) if shard is None else (folder, shard.folder(folder)):
+        if who := writer(home):
+            raise _busy(home, who)
+
+
+def _refuse_nameless(folder: Path) -> None:
+    if left := [name for name in (ROWS, RESULTS) if (folder / name).exists()]:
+        raise StoreError(
+            f"{folder} holds {left[0]} of a run whose {STUDY} is gone, so that nobody knows what was run; choose "
+            "another --workdir."
+        )
 
 
 def refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:

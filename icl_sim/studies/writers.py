@@ -104,15 +104,21 @@ def opened(
       ValueError: a sentence, for a name that is none and for a package that is not installed.
     """
     writers: dict[str, Writer] = {}
-    for name in (wanted := tuple(dict.fromkeys(wanted))):
-        names.require("--log", name, WRITERS)
-        _package(name)
-    for name in wanted:
+    for name in require(wanted):
         try:
             writers[name] = WRITERS[name](workdir, study, shard)
         except Exception as error:  # whatever a network, a disk or an account makes it raise
             note(_off(name, error))
     return writers
+
+
+def require(wanted: Iterable[str]) -> tuple[str, ...]:
+    """The names of writers, each once. Raises ValueError as `opened` does."""
+    wanted = tuple(dict.fromkeys(wanted))
+    for name in wanted:
+        names.require("--log", name, WRITERS)
+        _package(name)
+    return wanted
 
 
 class Scalars:

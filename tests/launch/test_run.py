@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import runpy
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from icl_sim.studies import codec
+from icl_sim.studies.plan import plan
+from icl_sim.studies.store import Store
 from tests.conftest import QUICKLY
+from tests.studies.test_runner import STUDY
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -130,6 +135,10 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(call, config, tmp_path):
         (["--workdir=w", "--config.predictors.in_weight.hidden=(1.5,)"], "must be a tuple of whole numbers"),
         (["--workdir=w", "--config.evaluation.points=10000000000"], "evaluation.points is 10000000000"),
         (["--workdir=w", "--shard=3/2"], "The shard is '3/2'; it must be i/n with i from 1 to n"),
+        (["--workdir=w", "--data_parallel=64"], "--data_parallel is 64; it must be at most "),
+        (["--workdir=w", "--data_parallel=64", "--dry_run"], "--data_parallel is 64; it must be at most "),
+        (["--workdir=~nosuchuser/w"], "~nosuchuser/w cannot be found: there is no user 'nosuchuser' here."),
+        (["--workdir=w", "--profile=~nosuchuser"], "~nosuchuser cannot be found: there is no user"),
         (["--workdir=w", "--log=tensorbord"], "--log is 'tensorbord'; allowed: tensorboard, wandb. Did you mean"),
         (["--workdir=w", "--profile", "--config.training.steps=20"], "training.steps is 20, too few to profile"),
         (["--workdr=w"], "Did you mean: workdir"),
@@ -140,6 +149,18 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(call, config, tmp_path):
 def test_mistakes_are_one_sentence_and_exit_code_one(call, config, args, sentence, tmp_path):
     told(call(f"--config={config}", *(arg.replace("=w", f"={tmp_path}/w") for arg in args)), sentence)
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--shard=1/2",)])
+@pytest.mark.parametrize("is_other", [True, False])
+def test_a_folder_of_others_is_refused_before_anything_is_written_there(call, config, tmp_path, more, is_other):
+    study = STUDY if is_other else codec.study_of(runpy.run_path(str(config))["get_config"]())
+    sentence = "holds the study 'study'" if is_other else f"Process {os.getpid()} of "
+    line = (f"--config={config}", f"--workdir={tmp_path}", "--log=tensorboard", "--profile", *more)
+    with Store(tmp_path, study, plan(study)):
+        before = {*tmp_path.rglob("*")}
+        told(call(*line), sentence)
+        assert {*tmp_path.rglob("*")} == before
 
 
 def test_a_study_that_does_not_fit_into_memory_is_a_sentence(call, config, tmp_path):

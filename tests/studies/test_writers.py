@@ -72,7 +72,7 @@ def test_few_members_are_written_one_by_one_and_many_are_not():
 def test_a_writer_that_fails_is_noted_once_and_the_run_goes_on(engine, expected, tmp_path, capsys):  # noqa: F811
     sound, ill = Kept(), Kept()
     ill.fails = True
-    run(STUDY, tmp_path, writers={"ill": ill, "sound": sound})
+    run(STUDY, tmp_path, prepare=lambda planned: {"ill": ill, "sound": sound})
     told = capsys.readouterr().err
     assert told.count("The writer 'ill' failed (OSError: No space left) and is switched off; the run goes on.") == 1
     pd.testing.assert_frame_equal(load(tmp_path), expected)
