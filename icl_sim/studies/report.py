@@ -48,7 +48,7 @@ class Run:
 
     @property
     def task_kind(self) -> str | None:
-        return self.config["task"]["kind"] if "task" in self.config else None
+        return (self.config.get("task") or {}).get("kind")
 
     @property
     def figures(self) -> tuple[Spec, ...]:

@@ -149,7 +149,8 @@ def read(workdir: str | os.PathLike, now: float | None = None) -> RunStatus:
     if not folder.is_dir():
         raise store.StoreError(f"There is no folder {folder}; --workdir names the folder that launch/run.py wrote to.")
     told, notes = store.about(folder), []
-    members = told["members"]
+    if not (members := told["members"]):
+        raise store.StoreError(f"{folder / store.STUDY} tells of no members, so that there is nothing to say.")
     steps_M = np.asarray([member.get("steps", _steps(told, member)) for member in members], int)
     homes = {path: _home(path, len(members), notes) for path in shards.homes(folder)}
 

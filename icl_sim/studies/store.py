@@ -69,6 +69,9 @@ _ABOUT = {  # what the parts of study.json are
     "figures": list,
     "members": list,
 }
+_CONFIG = {"name": str, "task": dict, "training": dict, "headline": list}
+_TRAINING = {"steps": int}
+_MEMBER = {"predictor": str, "group": int, "steps": int}
 _WAITS = (0.02, 0.1)  # seconds between tries for a lock
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -200,14 +203,7 @@ def about(workdir: str | os.PathLike) -> dict[str, Any]:
     path = expanded(workdir) / STUDY
     try:
         told = json.loads(path.read_text())
-        if not isinstance(told, dict) or not {"config", "members"} <= set(told):
-            raise ValueError("it is not the description of a study")
-        for name, kind in _ABOUT.items():
-            if name in told and not isinstance(told[name], kind):
-                raise ValueError(f"its {name} is no {'text' if kind is str else kind.__name__}")
-        for member in told["members"]:
-            if not isinstance(member, dict) or not isinstance(member.get("point"), dict) or "predictor" not in member:
-                raise ValueError("a member of it has no predictor or no point")
+        _check_about(told)
         return told
     except FileNotFoundError:
         raise StoreError(f"{workdir} holds no {STUDY}, so it is not the folder of a study's run.") from None
@@ -215,6 +211,32 @@ def about(workdir: str | os.PathLike) -> dict[str, Any]:
         raise StoreError(
             f"{path} is damaged ({error}); without it {workdir} cannot be read or gone on with."
         ) from error
+
+
+def _check_about(told: Any) -> None:
+    """Raises ValueError, the end of a sentence, if what `study.json` says is not what readers of it rely on."""
+    if not isinstance(told, dict) or not {"config", "members"} <= set(told):
+        raise ValueError("it is not the description of a study")
+    _check_kinds(told, _ABOUT, "its ")
+    _check_kinds(told["config"], _CONFIG, "its config.")
+    _check_kinds(told["config"].get("training", {}), _TRAINING, "its config.training.")
+    _check_kinds(told["config"].get("task", {}), {"kind": str}, "its config.task.")
+    for number, member in enumerate(told["members"]):
+        if not isinstance(member, dict) or not isinstance(member.get("point"), dict) or "predictor" not in member:
+            raise ValueError("a member of it has no predictor or no point")
+        _check_kinds(member, _MEMBER, f"member {number}'s ")
+        _check_kinds(member["point"], {"training.steps": int}, f"of member {number}'s point ")
+        if member["point"].keys() != told["members"][0]["point"].keys():
+            raise ValueError(f"the points of its members 0 and {number} do not name the same")
+
+
+def _check_kinds(told: Mapping[str, Any], kinds: Mapping[str, type], which: str) -> None:
+    words = {str: "text", int: "whole number from 0"}
+    for name, kind in kinds.items():
+        value = told.get(name)
+        sound = value is None or (isinstance(value, kind) and (kind is not int or 0 <= value < 2**31))
+        if not sound:
+            raise ValueError(f"{which}{name} is no {words.get(kind, kind.__name__)}")
 
 
 def load(workdir: str | os.PathLike) -> pd.DataFrame:
@@ -344,7 +366,7 @@ def refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:
     names = codec.differences(there, here)
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     raise StoreError(
-        f"{folder} holds the study {there['name']!r} ({told['fingerprint']}), not this {study.name!r} "
+        f"{folder} holds the study {there.get('name')!r} ({told['fingerprint']}), not this {study.name!r} "
         f"({codec.fingerprint(study)}): they differ in {shown or 'how they were written'}. Choose another "
         f"--workdir."
     )

@@ -172,6 +172,10 @@ def test_a_run_of_before_there_were_times_is_read(tmp_path):
 def test_what_is_no_run_is_a_sentence(tmp_path):
     with pytest.raises(StoreError, match=r"There is no folder .*nowhere; --workdir names"):
         status.read(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / STUDY).write_text('{"config": {}, "members": []}')
+    with pytest.raises(StoreError, match="tells of no members"):
+        status.read(tmp_path / "empty")
     with pytest.raises(StoreError, match=r"holds no study.json"):
         status.read(tmp_path)
 

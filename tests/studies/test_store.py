@@ -286,9 +286,28 @@ def test_a_full_disk_under_a_checkpoint_is_told_like_any_other(tmp_path):
         '{"config": {}, "members": [{"id": 0}]}',
         '{"config": {}, "members": [], "versions": [1]}',
         '{"config": {}, "members": [], "claims": {}}',
+        '{"config": {"name": 3}, "members": []}',
+        '{"config": {"training": []}, "members": []}',
+        '{"config": {"training": {"steps": "x"}}, "members": []}',
+        '{"config": {"headline": "x"}, "members": []}',
+        '{"config": {"task": "x"}, "members": []}',
+        '{"config": {}, "members": [{"predictor": [], "point": {}}]}',
+        '{"config": {}, "members": [{"predictor": "a", "point": {}, "steps": "x"}]}',
+        '{"config": {}, "members": [{"predictor": "a", "point": {}, "steps": 1e400}]}',
+        '{"config": {}, "members": [{"predictor": "a", "point": {}, "steps": -1}]}',
+        '{"config": {}, "members": [{"predictor": "a", "point": {}, "group": []}]}',
+        '{"config": {}, "members": [{"predictor": "a", "point": {"training.steps": []}}]}',
+        '{"config": {}, "members": [{"predictor": "a", "point": {}}, {"predictor": "a", "point": {"seed": 0}}]}',
     ],
 )
 def test_a_study_json_that_describes_no_study_is_damaged(tmp_path, content):
     (tmp_path / "study.json").write_text(content)
     with pytest.raises(StoreError, match="damaged"):
+        about(tmp_path)
+
+
+def test_what_is_damaged_in_a_study_json_is_named(tmp_path):
+    member = {"predictor": "a", "point": {}, "steps": 1}
+    (tmp_path / STUDY).write_text(json.dumps({"config": {}, "members": [member, member | {"steps": "x"}]}))
+    with pytest.raises(StoreError, match=r"damaged \(member 1's steps is no whole number from 0\)"):
         about(tmp_path)
