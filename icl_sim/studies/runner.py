@@ -29,7 +29,7 @@ from icl_sim.engine.simulate import simulate as simulate_group
 from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
 from icl_sim.studies.rehearsal import rehearse
-from icl_sim.studies.shards import Shard, begun, checkpoint_folder, note_members, pack
+from icl_sim.studies.shards import Shard, begun, checkpoint_folder, note_members, noted_members, pack
 from icl_sim.studies.stop import Stop
 from icl_sim.studies.store import BusyError, Store, explained, load, refuse_taken
 from icl_sim.studies.study import Study
@@ -274,6 +274,11 @@ def _restored(
     checkpoints: Checkpoints, folder: Path, group: Group, store: Store | None, progress: Progress
 ) -> tuple[Any, int]:
     """The state to go on from and its step, or (None, 0) to start afresh."""
+    noted = noted_members(folder) if store is not None else None
+    if hosts.told(noted is not None and noted != group.ids):
+        progress.note(f"{folder} holds checkpoints of other members, which are set aside; its own start again.")
+        checkpoints.set_all_aside()
+        return None, 0
     try:
         found = checkpoints.restore(group)
     except CheckpointError as error:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # who only looks at a run does not wait for jax
 
 FOLDER, CHECKPOINTS, MEMBERS = "shards", "checkpoints", "members.json"
 MOST = 100_000
-_NAME = re.compile(r"(\d{1,6})-of-(\d{1,6})")
+_NAME = re.compile(r"([1-9]\d{0,5})-of-([1-9]\d{0,5})")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -73,7 +73,8 @@ def homes(workdir: Path) -> list[Path]:
 def _present(workdir: Path) -> list[Shard]:
     """The shards that have a folder, in order."""
     names = (_NAME.fullmatch(folder.name) for folder in workdir.glob(f"{FOLDER}/*/"))
-    return sorted(Shard(of=int(name[2]), number=int(name[1])) for name in names if name)
+    shards = (Shard(of=int(name[2]), number=int(name[1])) for name in names if name)
+    return sorted(shard for shard in shards if shard.number <= shard.of <= MOST)
 
 
 def pack(planned: Plan, shard: Shard | None) -> list[tuple[Group, int]]:
@@ -121,9 +122,20 @@ def checkpoint_names(ids: tuple[int, ...]) -> tuple[str, str]:
 
 
 def note_members(folder: Path, ids: tuple[int, ...]) -> None:
-    """Keeps beside the checkpoints of a part of a group whose they are."""
+    """Keeps beside the checkpoints of a group, or of a part of one, whose they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MEMBERS).write_text(json.dumps(ids))
+    if noted_members(folder) != ids:
+        (folder / MEMBERS).write_text(json.dumps(ids))
+
+
+def noted_members(folder: Path) -> tuple[int, ...] | None:
+    """Whose checkpoints a folder holds, as was noted beside them; None if that cannot be read."""
+    try:
+        ids = json.loads((folder / MEMBERS).read_text())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    is_sound = isinstance(ids, list) and all(isinstance(number, int) for number in ids)
+    return tuple(ids) if is_sound else None
 
 
 def checkpoint_folders(workdir: Path, planned: Plan, member: int) -> list[tuple[Path, Group]]:
@@ -139,9 +151,6 @@ def checkpoint_folders(workdir: Path, planned: Plan, member: int) -> list[tuple[
 
 def _members(folder: Path, planned: Plan) -> Sequence[int]:
     """Whose checkpoints a folder holds: those noted, else the group that is named so."""
-    try:
-        return json.loads((folder / MEMBERS).read_text())
-    except FileNotFoundError:
-        return next((group.ids for group in planned.groups if checkpoint_names(group.ids)[0] == folder.name), ())
-    except ValueError:
-        return ()
+    if (noted := noted_members(folder)) is not None:
+        return noted
+    return next((group.ids for group in planned.groups if checkpoint_names(group.ids)[0] == folder.name), ())

@@ -7,8 +7,10 @@ the real one.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pickle
+import shutil
 import signal
 import time
 
@@ -24,7 +26,7 @@ from icl_sim.studies import runner
 from icl_sim.studies import stop as stopping
 from icl_sim.studies.plan import plan
 from icl_sim.studies.runner import run, simulate
-from icl_sim.studies.shards import CHECKPOINTS
+from icl_sim.studies.shards import CHECKPOINTS, MEMBERS
 from icl_sim.studies.store import ROWS, StoreError, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import product
@@ -288,6 +290,20 @@ def test_a_corrupted_checkpoint_is_named_and_nothing_is_lost(engine, expected, t
     assert len(load(tmp_path)) == rows
     engine.on_chunk = lambda *at: None
     pd.testing.assert_frame_equal(simulate(STUDY, tmp_path), expected)
+
+
+def test_checkpoints_of_other_members_are_set_aside(engine, expected, tmp_path, capfd):
+    engine.on_chunk = raise_at(4, 30, Killed())
+    with pytest.raises(Killed):
+        run(STUDY, tmp_path, quiet=True)
+    first, second = (tmp_path / CHECKPOINTS / name for name in ("000000", "000004"))
+    shutil.rmtree(second)
+    shutil.copytree(first, second)
+    engine.on_chunk = lambda *at: None
+    run(STUDY, tmp_path)
+    assert f"{second} holds checkpoints of other members, which are set aside" in capfd.readouterr().err
+    pd.testing.assert_frame_equal(load(tmp_path), expected)
+    assert json.loads((second / MEMBERS).read_text()) == [4, 5, 6, 7]
 
 
 def test_rows_that_are_gone_are_made_again_rather_than_missed(engine, expected, tmp_path, capfd):

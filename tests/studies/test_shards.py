@@ -11,9 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from icl_sim.studies import shards as shards_module
 from icl_sim.studies.plan import plan
 from icl_sim.studies.runner import run
-from icl_sim.studies.shards import CHECKPOINTS, Shard, begun, checkpoint_folder, pack
+from icl_sim.studies.shards import (
+    CHECKPOINTS,
+    Shard,
+    begun,
+    checkpoint_folder,
+    checkpoint_folders,
+    homes,
+    pack,
+)
 from icl_sim.studies.store import LOCK, RESULTS, ROWS, Store, StoreError, load
 from icl_sim.studies.sweep import product
 from tests.studies.test_runner import STUDY, FakeEngine, Killed, engine, expected, raise_at  # noqa: F401
@@ -124,6 +133,23 @@ def test_the_remains_of_a_group_have_checkpoints_of_their_own(tmp_path):
     (cut, _), *_ = pack(planned, Shard(of=4, number=1))
     assert checkpoint_folder(tmp_path, whole, planned) == tmp_path / CHECKPOINTS / "000000"
     assert checkpoint_folder(tmp_path, cut, planned).name.startswith("000000-")
+
+
+@pytest.mark.parametrize("content", ["", "3", "{}", "[[]]", "[" * 100_000])
+def test_a_damaged_note_of_whose_checkpoints_are_there_is_as_good_as_none(tmp_path, content):
+    planned = plan(STUDY)
+    for name in ("000000", "000004"):
+        (tmp_path / CHECKPOINTS / name).mkdir(parents=True)
+        (tmp_path / CHECKPOINTS / name / shards_module.MEMBERS).write_text(content)
+    ((folder, group),) = checkpoint_folders(tmp_path, planned, 5)
+    assert folder.name == "000004" and group.ids == planned.groups[1].ids
+
+
+def test_folders_that_are_no_shards_are_left_alone(tmp_path):
+    for name in ("0-of-0", "5-of-3", "0-of-3", "2-of-3", "02-of-03", "1-of-999999", "x"):
+        (tmp_path / "shards" / name).mkdir(parents=True)
+    assert begun(tmp_path) == shards(3)
+    assert homes(tmp_path) == [tmp_path, tmp_path / "shards" / "2-of-3"]
 
 
 def test_one_writer_a_shard_and_none_beside_the_whole(tmp_path):
