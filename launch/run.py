@@ -158,7 +158,13 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
         return writers.opened(_LOG.value if hosts.is_writer() else (), expanded(_WORKDIR.value), study, shard)
 
     status = runner.run(
-        study, _WORKDIR.value, shard=shard, layout=layout, command=command, overdue=overdue, prepare=prepare
+        study,
+        _WORKDIR.value,
+        shard=shard,
+        layout=layout,
+        command=shlex.join(["python", *study_flags.without(sys.argv, "shard", "stopped_exit_code")]),
+        overdue=overdue,
+        prepare=prepare,
     )
     if not hosts.is_writer():  # who has nothing to say, and no folder
         return 0 if status.finished else _STOPPED_EXIT_CODE.value

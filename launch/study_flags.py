@@ -66,6 +66,18 @@ def _described(description: str, changes: Mapping[str, Any], swept: str) -> str:
     return " ".join(filter(None, [description, f"Changed on the command line: {'; '.join(told)}." if told else ""]))
 
 
+def without(argv: Sequence[str], *names: str) -> list[str]:
+    """Arguments without some flags that take a value, however it was given."""
+    kept, left = [], list(argv)
+    while left:
+        name, given, _ = (arg := left.pop(0)).partition("=")
+        if not (arg.startswith("-") and name.lstrip("-") in names):
+            kept.append(arg)
+        elif not given:
+            left = left[1:]
+    return kept
+
+
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the flags; what is wrong with one, or with the study file, ends the program with a sentence."""
     for path in _study_files(argv):  # whose neighbours may hold tasks and learners of its own

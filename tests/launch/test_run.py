@@ -94,11 +94,13 @@ def test_a_run_its_record_and_the_same_line_again(call, config, tmp_path):
 
 def test_parts_of_a_study_and_the_last_one_reports(call, config, tmp_path):
     line = (f"--config={config}", f"--workdir={tmp_path}/run")
-    first = call(*line, "--shard=2/2")
+    first = call(*line, "--shard", "2/2", "--stopped_exit_code=75")
     assert first.returncode == 0 and first.stdout.strip() == "Shard 2/2 is done; the last to finish writes the report."
-    second = call(*line, "--shard=1/2")
+    second = call(*line, "--shard", "1/2", "--stopped_exit_code=75")
     assert second.returncode == 0 and f"The report is {tmp_path}/run/report.html" in second.stdout
     assert set(pd.read_parquet(tmp_path / "run" / "results.parquet")["task.num_sequences"]) == {64, 256}
+    command = json.loads((tmp_path / "run" / "study.json").read_text())["command"]
+    assert command == f"python {ROOT}/launch/run.py --config={config} --workdir={tmp_path}/run"  # makes the whole
     whole = call(*line)
     assert whole.returncode == 0 and "All is done" in whole.stdout
 
