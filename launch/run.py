@@ -117,9 +117,10 @@ def _left(code: int) -> int:
 
 def _is_too_large(error: Exception) -> bool:
     """Whether what failed is an allocation, or an array too large to be thought of."""
-    # The last is how XLA refuses a size that is no 64-bit number.
-    words = ("RESOURCE_EXHAUSTED", "Out of memory", "exceeding 2 ** 64", "incompatible function arguments")
-    return isinstance(error, MemoryError | OverflowError) or any(word in str(error) for word in words)
+    words = ["RESOURCE_EXHAUSTED", "Out of memory", "exceeding 2 ** 64"]
+    words += ["incompatible function arguments"]  # of XLA, and the others of Python: a size that is no 64-bit number
+    words += ["index-sized integer", "to convert to C ssize_t"]
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _run(spread: bool, report: Callable[[str], None]) -> int:

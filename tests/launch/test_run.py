@@ -19,6 +19,7 @@ from icl_sim.studies import codec
 from icl_sim.studies.plan import plan
 from icl_sim.studies.store import Store
 from tests.conftest import QUICKLY
+from tests.launch.conftest import load
 from tests.studies.test_runner import STUDY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,6 +170,17 @@ def test_a_study_that_does_not_fit_into_memory_is_a_sentence(call, config, tmp_p
     done = call(f"--config={config}", f"--workdir={tmp_path}/w", f"--config.task.inputs.dim={4 * 10**18}")
     assert done.returncode == 1 and "Traceback" not in done.stderr  # jax has a word of its own about such a size
     assert "does not fit into this machine's memory" in done.stderr.splitlines()[-1]
+
+
+def test_not_every_number_that_is_too_large_is_a_size():
+    is_too_large = load("run")._is_too_large
+    for size in (lambda: bytes(2**64), lambda: len(range(2**64))):
+        with pytest.raises(OverflowError) as raised:
+            size()
+        assert is_too_large(raised.value)
+    with pytest.raises(OverflowError) as raised:
+        int(float("inf"))
+    assert not is_too_large(raised.value)
 
 
 def test_mistakes_about_the_study_file_are_one_sentence(call, config):
