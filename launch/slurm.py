@@ -12,9 +12,11 @@ at work or in the queue.
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -108,6 +110,7 @@ def _submit(more: Sequence[str]) -> int:
     of = _SHARDS.value
     line = [sys.executable, str(ROOT / "launch" / "run.py"), *_of_the_study(sys.argv[1:])]
     line += [f"--workdir={workdir}", *more]
+    _require_folders(workdir)
     logging.set_verbosity(logging.WARNING)
     jax.config.update("jax_platforms", "cpu")  # here; jobs are told nothing of it
     left, running = _left(study_flags.study(), workdir, of)
@@ -143,7 +146,7 @@ def _refuse_contradictions(more: Sequence[str]) -> None:
         if flag.value is not None and flag.value < bound:
             raise ValueError(f"--{flag.name} is {flag.value}; it must be at least {bound}.")
     if _MEM_GB.value is not None and not 0 < _MEM_GB.value < 1e6:
-        raise ValueError(f"--mem_gb is {_MEM_GB.value:g}; it must be above 0.")
+        raise ValueError(f"--mem_gb is {_MEM_GB.value:g}; it must be above 0 and below a million.")
     if _CONCURRENT.value is not None and _CONCURRENT.value > _SHARDS.value:
         raise ValueError(f"--concurrent is {_CONCURRENT.value}, and there are {_SHARDS.value} shards; leave it away.")
     if _DRY_RUN.value and _WAIT.value:
@@ -152,12 +155,32 @@ def _refuse_contradictions(more: Sequence[str]) -> None:
         raise ValueError("There is no Slurm here: sbatch is not on the path. Shards can be run by hand, see --dry_run.")
     if any(arg.lstrip("-").partition("=")[0] == "flagfile" for arg in sys.argv[1:]):
         raise ValueError("--flagfile is not read for jobs; give the flags of the study themselves.")
+    known = _flags_of_run()
     for arg in more:
         if not arg.startswith("--"):
             raise ValueError(f"Unknown argument {arg!r}; all arguments are flags, those of launch/run.py behind --.")
         name = arg[2:].partition("=")[0]
         if name in ("shard", "stopped_exit_code", "workdir", "sweep", "dry_run") or name.partition(".")[0] == "config":
             raise ValueError(f"--{name} cannot stand behind --: launch/slurm.py gives it to every job itself.")
+        if name.removeprefix("no") not in known and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            told = f" Did you mean --{near[0]}?" if near else ""
+            raise ValueError(f"launch/run.py has no flag --{name}, which stands behind --.{told}")
+
+
+def _flags_of_run() -> set[str]:
+    """The names of the flags of `launch/run.py`, read rather than imported: a process has one flag of a name."""
+    text = (ROOT / "launch" / "run.py").read_text()
+    own = re.findall(r'flags\.DEFINE\w*\(\s*(?:[\w.]+\(\),\s*)?"(\w+)"', text)
+    modules = flags.FLAGS.flags_by_module_dict()
+    return {*own, *(flag.name for module in modules if "absl" in module for flag in modules[module])}
+
+
+def _require_folders(workdir: Path) -> None:
+    """Raises ValueError if there is a file where the folder of the run, or that of the jobs' logs, has to be."""
+    for folder in (workdir / LOGS, *(workdir / LOGS).parents):
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is a file, and a folder belongs there; choose another --workdir.")
 
 
 def _of_the_study(args: Sequence[str]) -> list[str]:
@@ -284,6 +307,8 @@ def _concurrent() -> int:
 def _resources() -> str:
     told = [f"{_CPUS.value} core(s)", f"{_GPUS.value} GPU(s)" if _GPUS.value else ""]
     told += [f"{_MEM_GB.value:g} GB" if _MEM_GB.value else "", f"{_TIME_MIN.value} minutes"]
+    told += [f"{flag.name} {flag.value}" for flag in (_PARTITION, _ACCOUNT, _QOS, _CONSTRAINT) if flag.value]
+    told += [f"after {line}" for line in _SETUP.value]
     return ", ".join(filter(None, told))
 
 

@@ -157,7 +157,8 @@ def test_an_array_with_a_requeued_job_and_a_signalled_one_makes_the_table_of_the
     done = submit(*line, "--setup=export CHECK='a b;c'", conf=slurm)
     assert done.returncode == 0, done.stderr
     name = done.stdout.partition("as job ")[2].partition(",")[0]
-    assert f"Submitted 3 of 3 shards as job {name}, 2 at a time, each with 1 core(s), 240 minutes." in done.stdout
+    resources = "1 core(s), 240 minutes, after export CHECK='a b;c'."
+    assert f"Submitted 3 of 3 shards as job {name}, 2 at a time, each with {resources}" in done.stdout
     assert "ArrayTaskThrottle=2" in ask(slurm, "scontrol", "show", "job", name)
 
     def logs() -> str:
@@ -209,10 +210,12 @@ def test_a_job_whose_command_fails_fails(tmp_path):
 def test_a_dry_run_tells_the_line_of_every_job_and_needs_no_slurm(submit, config, tmp_path):
     sweep = "task.noise=0.5,1; seed=0..1"
     args = [f"--config={config}", "--config.training.steps=9", "--sweep", sweep, "--workdir", tmp_path / "a b"]
-    done = submit(*args, "--shards=2", "--gpus=1", "--mem_gb=4", "--dry_run", "--", "--unknown=x y")
+    args += ["--shards=2", "--gpus=1", "--mem_gb=4", "--partition=gpu", "--setup=a b"]
+    done = submit(*args, "--dry_run", "--", "--profile=x y")
     assert done.returncode == 0, done.stderr
     first, *jobs = done.stdout.splitlines()
-    assert first == ("Would submit 2 of 2 shards, 2 at a time, each with 2 core(s), 1 GPU(s), 4 GB, 240 minutes:")
+    wanted = "2 core(s), 1 GPU(s), 4 GB, 240 minutes, partition gpu, after a b"
+    assert first == f"Would submit 2 of 2 shards, 2 at a time, each with {wanted}:"
     for number, job in enumerate(jobs, 1):
         python, script, *given = shlex.split(job)
         assert (python, Path(script).name) == (sys.executable, "run.py")
@@ -222,7 +225,7 @@ def test_a_dry_run_tells_the_line_of_every_job_and_needs_no_slurm(submit, config
             "--sweep",
             sweep,
             f"--workdir={tmp_path}/a b",
-            "--unknown=x y",
+            "--profile=x y",
             f"--shard={number}/2",
             "--stopped_exit_code=75",
         ]
@@ -237,6 +240,9 @@ def test_a_dry_run_tells_the_line_of_every_job_and_needs_no_slurm(submit, config
         (["--shards=2", "--concurrent=3"], "--concurrent is 3, and there are 2 shards"),
         (["--shards=2", "--dry_run", "--wait"], "--dry_run submits nothing that --wait could wait for"),
         (["--shards=2", "--mem_gb=0"], "--mem_gb is 0; it must be above 0"),
+        (["--shards=2", "--mem_gb=inf"], "--mem_gb is inf; it must be above 0 and below a million"),
+        (["--shards=2", "--dry_run", "--", "--wav=2"], "has no flag --wav, which stands behind --. Did you mean --wa"),
+        (["--shards=2", "--dry_run", "--workdir=~nosuchuser"], "there is no user 'nosuchuser' here"),
         (["--shards=2", "--cpu=2"], "Unknown command line flag 'cpu'. Did you mean: cpus"),
         (["--shards=2", "--dry_run", "stray"], "Unknown argument 'stray'"),
         (["--shards=2", "--dry_run", "--", "--shard=1/2"], "--shard cannot stand behind --"),
@@ -260,6 +266,22 @@ def test_the_folder_of_another_study_and_one_at_work_are_refused(submit, config,
     with Store(tmp_path, STUDY, plan(STUDY)):
         line = (f"--workdir={tmp_path}", "--shards=2", "--dry_run")
         assert "holds the study 'study'" in submit(f"--config={config}", *line).stderr
+
+
+def test_flags_of_a_run_may_stand_behind_and_others_may_not():
+    slurm = load("slurm")
+    assert {"wave", "profile", "log", "data_parallel", "distributed", "workdir"} <= slurm._flags_of_run()
+    assert not {"shards", "partition", "a"} & slurm._flags_of_run()
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "slurm").touch()
+    for workdir, named in (("file", "file"), ("file/run", "file"), ("run", "run/slurm")):
+        with pytest.raises(ValueError, match=f"^{tmp_path}/{named} is a file, and a folder belongs there"):
+            load("slurm")._require_folders(tmp_path / workdir)
+    load("slurm")._require_folders(tmp_path / "run" / "new")
 
 
 def test_only_what_nobody_has_done_or_is_at_work_on_is_submitted(engine, tmp_path):  # noqa: F811
