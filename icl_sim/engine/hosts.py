@@ -54,7 +54,7 @@ def connect(
 
 def _are_several() -> bool:
     """Whether the environment says that this is one process of several."""
-    sizes = {os.environ.get(name, "1") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")}
+    sizes = {os.environ.get(name) or "1" for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")}
     workers = os.environ.get("TPU_WORKER_HOSTNAMES", "")
     return any(map(os.environ.get, COORDINATOR)) or sizes != {"1"} or "," in workers
 
