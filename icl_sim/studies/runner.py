@@ -176,8 +176,7 @@ def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: b
     todo = pack(planned, None)
     with _progress(study, todo, quiet) as progress:
         for number, (group, steps) in enumerate(todo, 1):
-            progress.begin(f"group {number}/{len(todo)} ({len(group)} members)", before)
-            for wave, program in laid_out(group):
+            for wave, program in _waves(group, CHOSEN, progress, f"group {number}/{len(todo)}", before, steps):
                 for chunk in simulate_group(wave, program=program):
                     if chunk.measures is not None:
                         lines.append(Line(wave.ids, chunk.step, chunk.measures))
@@ -218,15 +217,30 @@ def _work(
         done += steps * int(np.sum(~left_M))
         if left_M.any() and not stop.asked:
             part = group.taken(left_M)
-            progress.begin(f"group {number}/{len(todo)} ({len(part)} members)", done)
             whole = next(n for n, each in enumerate(planned.groups, 1) if part.ids[0] in each.ids)
-            for wave, program in laid_out(part, layout):
+            for wave, program in _waves(part, layout, progress, f"group {number}/{len(todo)}", done, steps):
                 if not stop.asked:
                     tell = functools.partial(scalars.update, whole, wave, progress.note)
                     _run_group(planned, wave, program, steps, store, progress, stop, tell)
+                if stop.asked:
+                    break
             simulated += 1
         done += steps * int(np.sum(left_M))
     return simulated
+
+
+def _waves(
+    group: Group, layout: Layout, progress: Progress, name: str, before: int, steps: int
+) -> Iterator[tuple[Group, Program | None]]:
+    """The waves of a group, as `laid_out` gives them, each shown as it begins, after so many updates of the study."""
+    progress.begin(f"{name} ({len(group)} members)", before)
+    count, done = 1, 0
+    for number, (wave, program) in enumerate(laid_out(group, layout), 1):
+        count = -(-len(group) // len(wave)) if number == 1 else count
+        if count > 1:
+            progress.begin(f"{name}, wave {number}/{count} ({len(wave)} members)", before + steps * done)
+        yield wave, program
+        done += len(wave)
 
 
 def _run_group(

@@ -292,6 +292,25 @@ def test_a_corrupted_checkpoint_is_named_and_nothing_is_lost(engine, expected, t
     pd.testing.assert_frame_equal(simulate(STUDY, tmp_path), expected)
 
 
+def test_waves_are_shown_as_they_begin(engine, tmp_path, monkeypatch, capfd):
+    first, second = (np.arange(4) // 3 == number for number in (0, 1))  # three members, and the last
+    monkeypatch.setattr(
+        runner, "laid_out", lambda group, layout: [(group.taken(mine), None) for mine in (first, second)]
+    )
+    begun = []
+    monkeypatch.setattr(runner.Progress, "begin", lambda self, name, before: begun.append((name, before)))
+    run(STUDY, tmp_path, quiet=True)
+    assert begun[:3] == [
+        ("group 1/2 (4 members)", 0),
+        ("group 1/2, wave 1/2 (3 members)", 0),
+        ("group 1/2, wave 2/2 (1 members)", 3 * STEPS),
+    ]
+    assert begun[4:] == [
+        ("group 2/2, wave 1/2 (3 members)", 4 * STEPS),
+        ("group 2/2, wave 2/2 (1 members)", 7 * STEPS),
+    ]
+
+
 def test_checkpoints_of_other_members_are_set_aside(engine, expected, tmp_path, capfd):
     engine.on_chunk = raise_at(4, 30, Killed())
     with pytest.raises(Killed):
