@@ -20,7 +20,7 @@ ifneq ($(shell $(PY) -c 'print(open("$(READY)").read())' 2>/dev/null),$(CURDIR))
 .PHONY: $(READY) $(PY)
 endif
 
-.PHONY: help setup demo lm-demo test lint lock clean
+.PHONY: help setup demo lm-demo test test-fleet lint lock clean
 
 help:  ## Say what there is to make.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
@@ -42,6 +42,9 @@ lm-demo: $(READY)  ## Compare demonstrations in the prompt of a real language mo
 
 test: lint  ## Check style, import arrows and types, then run the tests.
 	$(PY) -m pytest -n $(WORKERS)
+
+test-fleet: $(READY)  ## Run the tests that start whole commands, clusters or eight devices for long.
+	$(PY) -m pytest -n $(WORKERS) -m fleet
 
 lint: $(READY)  ## Check style, import arrows and types.
 	$(PY) -m ruff check .

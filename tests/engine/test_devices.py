@@ -62,6 +62,7 @@ def test_it_is_too_late_once_the_backend_runs():
         devices.use_all_cores(3)
 
 
+@pytest.mark.fleet
 def test_as_users_compile_it_eight_devices_chunks_and_moving_change_nothing():
     env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
     script = [sys.executable, "-W", "error", "-m", "tests.engine.on_eight_devices"]

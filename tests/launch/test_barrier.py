@@ -11,6 +11,7 @@ import icl_sim as icl
 from icl_sim.predictors import GradientDescent
 from icl_sim.tasks import Regression
 
+pytestmark = pytest.mark.fleet
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -85,6 +85,7 @@ class Pair:
         return [(process.returncode, *text) for process, text in zip(self.processes, texts, strict=True)]
 
 
+@pytest.mark.fleet
 def test_two_processes_stopped_and_resumed_equal_one_that_never_was(config, tmp_path):
     workdir = tmp_path / "run"
     flags = f"--config={config}", f"--workdir={workdir}"

@@ -21,6 +21,7 @@ def run_doctor(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, env=env)
 
 
+@pytest.mark.fleet
 def test_a_whole_visit_finds_this_machine_healthy():
     visit = run_doctor()
     assert visit.returncode == 0, visit.stdout + visit.stderr

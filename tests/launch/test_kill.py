@@ -18,6 +18,7 @@ from icl_sim.studies.store import load
 from tests.conftest import QUICKLY
 from tests.launch.conftest import Nursery
 
+pytestmark = pytest.mark.fleet
 KILLS = 4
 CHAOS = int(os.environ.get("ICL_SIM_CHAOS", 3))  # parts of a study, and kills: 12 of them take a minute and a half
 CONFIG = """

@@ -23,6 +23,7 @@ def call(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
 
 
+@pytest.mark.fleet
 def test_a_page_a_run_with_its_figures_and_an_index_of_all(tmp_path, nursery):
     folder = tmp_path / "made_up"
     folder.mkdir()

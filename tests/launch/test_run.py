@@ -93,6 +93,7 @@ def test_a_run_its_record_and_the_same_line_again(call, config, tmp_path):
     assert other.returncode == 1 and "they differ in sweep" in other.stderr
 
 
+@pytest.mark.fleet
 def test_parts_of_a_study_and_the_last_one_reports(call, config, tmp_path):
     line = (f"--config={config}", f"--workdir={tmp_path}/run")
     first = call(*line, "--shard", "2/2", "--stopped_exit_code=75")
@@ -106,6 +107,7 @@ def test_parts_of_a_study_and_the_last_one_reports(call, config, tmp_path):
     assert whole.returncode == 0 and "All is done" in whole.stdout
 
 
+@pytest.mark.fleet
 def test_a_profile_goes_before_the_run(call, config, tmp_path):
     done = call(f"--config={config}", f"--workdir={tmp_path}/run", "--profile", "--config.training.steps=80")
     assert done.returncode == 0, done.stderr

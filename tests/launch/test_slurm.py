@@ -151,6 +151,7 @@ def wait_for(condition, said=lambda: "") -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.fleet
 def test_an_array_with_a_requeued_job_and_a_signalled_one_makes_the_table_of_the_whole(slurm, submit, config, tmp_path):
     workdir = tmp_path / "run"
     line = (f"--config={config}", f"--workdir={workdir}", "--shards=3", "--concurrent=2", "--cpus=1")

@@ -7,6 +7,7 @@ import re
 
 import jax
 import numpy as np
+import pytest
 
 from icl_sim.engine.layout import laid_out
 from icl_sim.engine.settings import Evaluation, Training
@@ -16,6 +17,7 @@ from icl_sim.studies.sweep import product
 from tests.engine.toys import Corners, Line
 
 
+@pytest.mark.fleet
 def test_two_thousand_members_of_twelve_structures_compile_twelve_training_programs(caplog):
     study = Study(
         task=Corners(),
