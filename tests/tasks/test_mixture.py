@@ -21,9 +21,13 @@ CLUSTERS = Clusters(dim=2, exemplars=2)
 
 def test_every_sequence_is_of_one_task_by_its_share():
     task = Mixture(tasks=PARTS, shares=(1.0, 0.0, 3.0))
-    draw = jax.jit(lambda task, key: task.sample(key, 4_000))
+    sample = jax.jit(lambda task, key: task.sample(key, 4_000))
+
+    def draw(task, key):
+        return jax.tree.map(np.asarray, sample(task, key))
+
     batch = draw(task, jax.random.key(0))
-    which = np.rint(np.asarray(batch.inputs).reshape(4_000, -1).mean(axis=1) / 10).astype(int)
+    which = np.rint(batch.inputs.reshape(4_000, -1).mean(axis=1) / 10).astype(int)
     counts = np.bincount(which, minlength=3)
     assert counts[1] == 0 and stats.binomtest(int(counts[2]), 4_000, 0.75).pvalue > 1e-3
     # A row is the one that its task makes there, with its own answer.
