@@ -36,18 +36,19 @@ def require_alike(tasks: Mapping[str, Task]) -> None:
 
 def _told(task: Task) -> dict[str, str]:
     """What makes up the structure of a task's batches and counters, by name."""
-
-    def shown() -> tuple[Batch, dict[str, Array]]:
-        batch = task.sample(jax.random.key(0), 2)
-        return batch, dict(task.count(batch))
-
-    batch, counts = jax.eval_shape(shown)
+    batch, counts = jax.eval_shape(_shown, jax.tree.map(np.asarray, task))
     arrays = jax.tree_util.tree_leaves_with_path({"": batch, "counter": counts})
     shapes = {
         jax.tree_util.keystr(path, simple=True, separator=" ").strip(): f"{list(leaf.shape)} {leaf.dtype}"
         for path, leaf in arrays
     }
     return {**{name: str(getattr(batch, name)) for name in ("num_classes", "scale", "pool_law")}, **shapes}
+
+
+def _shown(task: Task) -> tuple[Batch, dict[str, Array]]:
+    """Traced once for all members of one structure."""
+    batch = task.sample(jax.random.key(0), 2)
+    return batch, dict(task.count(batch))
 
 
 def _same(one: Any, other: Any) -> bool:
