@@ -7,7 +7,8 @@ import pytest
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-LONG = (0, 1)  # which compile for a quarter of a minute
+# Two compile for a quarter of a minute each.
+NUMBERS = [pytest.param(n, marks=pytest.mark.fleet) if n < 2 else n for n in range(len(BLOCKS))]
 SHORTER = {
     "steps=1_000": "steps=2",
     "sequences=200, points=5": "sequences=2, points=1",
@@ -17,7 +18,7 @@ SHORTER = {
 }
 
 
-@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.fleet) if n in LONG else n for n in range(len(BLOCKS))])
+@pytest.mark.parametrize("number", NUMBERS)
 def test_the_python_of_the_readme_runs(number, capsys):
     code = BLOCKS[number]
     for printed, short in SHORTER.items():
