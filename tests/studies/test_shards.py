@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import json
 import random
@@ -143,6 +144,23 @@ def test_a_damaged_note_of_whose_checkpoints_are_there_is_as_good_as_none(tmp_pa
         (tmp_path / CHECKPOINTS / name / shards_module.MEMBERS).write_text(content)
     ((folder, group),) = checkpoint_folders(tmp_path, planned, 5)
     assert folder.name == "000004" and group.ids == planned.groups[1].ids
+
+
+def test_a_disk_that_is_full_stops_every_shard_and_loses_nothing(engine, expected, tmp_path):  # noqa: F811
+    def refuse(member, step):
+        if step == 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    engine.on_save = refuse
+    for shard in shards(2):
+        with pytest.raises(StoreError, match="is full"):
+            run(STUDY, tmp_path, shard=shard, quiet=True)
+    engine.on_save = lambda *at: None
+    engine.chunks.clear()
+    for shard in shards(2):
+        run(STUDY, tmp_path, shard=shard, quiet=True)
+    assert min(step for _, step in engine.chunks) == 12  # from the checkpoints at 10
+    pd.testing.assert_frame_equal(load(tmp_path), expected)
 
 
 def test_folders_that_are_no_shards_are_left_alone(tmp_path):
