@@ -24,7 +24,7 @@ flags.adopt_module_key_flags(study_flags)
 _SHARDS = flags.DEFINE_integer("shards", 1, "Of how many jobs, as --shard=i/n of launch/run.py divides the study.")
 _ON = flags.DEFINE_string("on", "", "The accelerator of each: v4, v5e, v5p, v6e, a100 or h100, or many, as v5e-256.")
 _UTILISATION = flags.DEFINE_float("utilisation", None, "The share of the accelerator's peak to reckon with.")
-_TRIAL = flags.DEFINE_bool("trial", False, "Train some of every group here, for 20 seconds in all, and extrapolate.")
+_TRIAL = flags.DEFINE_bool("trial", False, "Train some of every group, 20 s in all beside compiling, and extrapolate.")
 
 SECONDS = 20.0  # of a trial, beyond compiling
 

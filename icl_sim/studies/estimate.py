@@ -14,8 +14,8 @@ import numpy as np
 from icl_sim.engine.accelerators import Accelerator
 from icl_sim.engine.checkpoints import KEPT
 from icl_sim.engine.cost import bytes_of, flops_per_update
-from icl_sim.engine.devices import member_mesh
 from icl_sim.engine.group import Group
+from icl_sim.engine.layout import mesh_of
 from icl_sim.engine.program import Program, state_shapes
 from icl_sim.engine.structure import structure
 from icl_sim.keys import stream
@@ -113,21 +113,26 @@ def seconds_on(
 
 
 def tried(cost: GroupCost, seconds: float) -> Trial:
-    """Trains a group, or some of a large one, for about so many seconds beyond compiling, and forgets it."""
+    """Trains a group, or some of a large one, for at most so many seconds, and forgets it.
+
+    Compiling and the first update come on top, and one more update is trained however long it takes.
+    """
     group = cost.group.taken(np.arange(len(cost.group)) < TRIED)
     started = time.perf_counter()
-    program = Program(group, member_mesh(len(group)))
+    program = Program(group, mesh_of(group))
     phase, most = group.members.phase_ends()[0]
     state = jax.block_until_ready(program.start())
     state = jax.block_until_ready(program.train(state, 0, 1, phase))
-    preparing, began, length = time.perf_counter() - started, time.perf_counter(), 1
+    preparing, left, length = time.perf_counter() - started, seconds, 1
     while True:
         before = time.perf_counter()
         state = jax.block_until_ready(program.train(state, 0, length, phase))
-        now = time.perf_counter()
-        if length == most or now - began >= seconds / 2:
-            return Trial(preparing, len(group) * length / (now - before))
-        length = min(2 * length, most)
+        took = time.perf_counter() - before
+        left -= took
+        longer = min(2 * length, most, int(length * left / took))
+        if longer <= length:
+            return Trial(preparing, len(group) * length / took)
+        length = longer
 
 
 def to_text(found: Sequence[GroupCost], of: int = 1) -> str:
@@ -150,7 +155,7 @@ def to_text(found: Sequence[GroupCost], of: int = 1) -> str:
         counts = packs(found, of)
         sizes, programs = counts.sum(axis=1), (counts > 0).sum(axis=1)
         told.append(
-            f"packs        {of:,}, of {sizes.min():,} to {sizes.max():,} members and {programs.min()} to "
+            f"shards       {of:,}, of {sizes.min():,} to {sizes.max():,} members and {programs.min()} to "
             f"{programs.max()} programs each"
         )
     return "\n".join(told)
@@ -163,7 +168,7 @@ def time_on(
     each = seconds_on(found, accelerator, chips, of, utilisation)
     held = max(math.ceil(n / chips) * (cost.state + cost.batch) for n, cost in _largest(found, of))
     where = accelerator.name if chips == 1 else f"{chips:,} chips of {accelerator.name}"
-    longest = f" for the longest of {of:,} packs, each on its own" if of > 1 else ""
+    longest = f" for the longest of {of:,} shards, each on its own" if of > 1 else ""
     told = [
         f"time         {span(each.max())} on {where}{longest}; {chips * each.sum() / 3600:,.3g} chip hours in all",
         f"             assumed: {100 * utilisation:g} % of a peak of {accelerator.peak / 1e12:g} TFLOP/s "
@@ -191,7 +196,7 @@ def time_here(found: Sequence[GroupCost], trials: Sequence[Trial | None], of: in
     whole = sum(len(cost.group) * cost.steps / trial.rate for cost, trial in pairs)
     told.append(
         f"time here    {span(each.sum())} with evaluations (by their operations) and compiling, of it {span(whole)} "
-        "training" + (f"; the longest of {of:,} packs takes {span(each.max())}" if of > 1 else "")
+        "training" + (f"; the longest of {of:,} shards takes {span(each.max())}" if of > 1 else "")
     )
     return "\n".join(told)
 

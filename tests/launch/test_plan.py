@@ -26,8 +26,8 @@ def test_a_plan_on_an_accelerator_and_by_a_trial(call, config):
     done = call(f"--config={config}", "--sweep=seed=0..4", "--shards=2", "--on=v5e-4", "--trial")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("10 members, 400 updates; groups (one training program each): 1\n")
-    assert "10 x in_weight: 40 updates each of" in done.stdout and "packs        2, of 5 to 5 members" in done.stdout
-    assert "on 4 chips of TPU v5e for the longest of 2 packs" in done.stdout
+    assert "10 x in_weight: 40 updates each of" in done.stdout and "shards       2, of 5 to 5 members" in done.stdout
+    assert "on 4 chips of TPU v5e for the longest of 2 shards" in done.stdout
     assert "trial        group 1: " in done.stdout and "time here    0:00:" in done.stdout
 
 

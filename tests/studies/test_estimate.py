@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from icl_sim.engine.accelerators import ACCELERATORS
+from icl_sim.engine.layout import mesh_of
 from icl_sim.engine.settings import Evaluation, Training
 from icl_sim.studies import estimate
 from icl_sim.studies.plan import plan
@@ -100,7 +101,7 @@ def test_the_text_tells_what_is_assumed(found):
     text = estimate.to_text(found, 3)
     assert text.startswith("24 members, 1,200 updates; groups (one training program each): 4\n")
     assert "3  6 x line: 100 updates each of" in text and "1  6 x guess: nothing to train" in text
-    assert "packs        3, of 4 to 16 members" in text
+    assert "shards       3, of 4 to 16 members" in text
     told = estimate.time_on(of(found, flops=1e15, state=10**10), V5E, 4, 1, 0.1)
     assert "on 4 chips of TPU v5e" in told and "10 % of a peak of 197 TFLOP/s (cloud.google.com/tpu/docs/v5e)" in told
     assert "20 GB, do not fit into the 16 GB of a chip" in told
@@ -116,7 +117,31 @@ def test_a_trial_measures_and_its_time_is_work_over_rate(found):
     assert (
         f"time here    {estimate.span(600 + 150 + 5)} with" in text and f"of it {estimate.span(750)} training" in text
     )
-    assert "the longest of 2 packs takes 0:10:02" in estimate.time_here(of(found, evaluation_flops=0.0), trials, 2)
+    assert "the longest of 2 shards takes 0:10:02" in estimate.time_here(of(found, evaluation_flops=0.0), trials, 2)
+
+
+def test_a_trial_keeps_within_its_time_and_tries_what_would_run(found, monkeypatch):
+    now, lengths = [0.0], []
+
+    class OneASecond:
+        def __init__(self, group, mesh):
+            assert mesh == mesh_of(group)
+
+        def start(self):
+            return 0
+
+        def train(self, state, start, stop, phase):
+            now[0] += stop - start
+            lengths.append(stop - start)
+            return 0
+
+    monkeypatch.setattr(estimate, "Program", OneASecond)
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: now[0])
+    assert estimate.tried(found[2], 20.0) == estimate.Trial(preparing=1.0, rate=6.0)
+    assert lengths == [1, 1, 2, 4, 8]  # 5 s are left, too few for more than the last
+    lengths.clear()
+    estimate.tried(found[2], 0.5)
+    assert lengths == [1, 1]
 
 
 def test_two_thousand_members_of_twelve_structures_are_reckoned_in_seconds():
