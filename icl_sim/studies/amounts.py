@@ -7,7 +7,9 @@ import math
 
 
 def span(seconds: float) -> str:
-    """A time, as 1:02:03, and days where there are some."""
+    """A time, as 1:02:03, with days where there are some, and as 12 ms below a second."""
+    if 0 < seconds < 0.9995:
+        return f"{1e3 * seconds:.3g} ms"
     return str(datetime.timedelta(seconds=round(min(seconds, 8e13))))
 
 

@@ -18,3 +18,4 @@ def test_three_digits_and_a_unit(number, told):
 
 def test_spans_of_time():
     assert span(3723.4) == "1:02:03" and span(2 * 86400) == "2 days, 0:00:00" and span(1e30)
+    assert span(0) == "0:00:00" and span(0.0123) == "12.3 ms" and span(0.9994) == "999 ms" and span(0.9996) == "0:00:01"
