@@ -80,7 +80,7 @@ class RunStatus:
       members, members_done: a member is done when its end was noted.
       updates, updates_done: model updates, summed over members.
       age: seconds since the last rows; None if there are none.
-      is_tabulated: whether the table of all results is there.
+      is_tabulated: whether all is done and the table of all results is there.
       disk: bytes that the folder takes.
       worst: members that diverged, then those of the highest training loss; of the highest headline measure where
         nothing trains.
@@ -180,7 +180,7 @@ def read(workdir: str | os.PathLike, now: float | None = None) -> RunStatus:
         updates=int(steps_M.sum()),
         updates_done=int(done_M.sum()),
         age=max(0.0, (time.time() if now is None else now) - max(written)) if written else None,
-        is_tabulated=(folder / store.RESULTS).exists(),
+        is_tabulated=bool(ended_M.all()) and store.is_tabulated(folder),
         disk=_size(folder),
         worst=tuple(sorted(poor, key=_badness, reverse=True)[:WORST]),
         notes=tuple(notes),
@@ -189,6 +189,7 @@ def read(workdir: str | os.PathLike, now: float | None = None) -> RunStatus:
 
 def to_text(status: RunStatus) -> str:
     """The same on one screen."""
+    is_whole = [pack.name for pack in status.packs] == [WHOLE]
     counts = ", ".join(f"{status.count(state)} {state}" for state in STATES if status.count(state))
     share = math.floor(100 * status.updates_done / status.updates) if status.updates else 100 * status.is_done
     updates = f"{status.updates_done:,} of {status.updates:,} ({share} %)"
@@ -200,7 +201,7 @@ def to_text(status: RunStatus) -> str:
     table = "; the table of all is written" if status.is_tabulated else ""
     told = [
         f"{status.name} in {status.folder}",
-        f"  packs     {len(status.packs)}: {counts}",
+        f"  state     {counts.partition(' ')[2]}" if is_whole else f"  shards    {len(status.packs)}: {counts}",
         f"  members   {status.members_done:,} of {status.members:,} done",
         f"  updates   {updates}",
         f"  rows      {rows}{table}",
@@ -208,11 +209,11 @@ def to_text(status: RunStatus) -> str:
     ]
     going = [pack for state in ("running", "stopped") for pack in status.packs if pack.state == state]
     if going:
-        told.append("packs that were begun")
+        told.append("begun, and not done")
         told += [f"  {_told(pack)}" for pack in going[:SHOWN]]
         told += [f"  and {len(going) - SHOWN} more"] if len(going) > SHOWN else []
     if status.worst:
-        told.append("worst members")
+        told.append(f"worst members: {', then '.join(_badly(status.worst))}")
         told += [f"  {_told_of(poor)}" for poor in status.worst]
     return "\n".join([*told, *(f"Note: {note}" for note in status.notes)])
 
@@ -305,6 +306,13 @@ def _badness(poor: Poor) -> tuple[bool, bool, float, int]:
     """What orders members: who diverged is worst, then who has the highest loss."""
     value = next(iter(poor.measures.values()), -math.inf)
     return poor.diverged_at is not None, "training loss" in poor.measures, value, -poor.member
+
+
+def _badly(worst: Sequence[Poor]) -> list[str]:
+    """What members are the worst by, in the order in which they come."""
+    told = ["those that diverged" if p.diverged_at is not None else f"the highest {name}"
+            for p in worst for name in [*p.measures, "nothing measured"][:1]]  # fmt: skip
+    return list(dict.fromkeys(told))
 
 
 def _name(member: Mapping[str, Any]) -> str:

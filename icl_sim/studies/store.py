@@ -163,8 +163,7 @@ class Store:
 
     def is_tabulated(self) -> bool:
         """Whether `results.parquet` holds all lines."""
-        path = self.folder / RESULTS
-        return path.exists() and _bytes_held(path) == _bytes_of_rows(self.folder)
+        return is_tabulated(self.folder)
 
     def tabulate(self) -> pd.DataFrame:
         """Writes `results.parquet` from all lines so far, and returns the table."""
@@ -237,6 +236,12 @@ def _check_kinds(told: Mapping[str, Any], kinds: Mapping[str, type], which: str)
         sound = value is None or (isinstance(value, kind) and (kind is not int or 0 <= value < 2**31))
         if not sound:
             raise ValueError(f"{which}{name} is no {words.get(kind, kind.__name__)}")
+
+
+def is_tabulated(folder: Path) -> bool:
+    """Whether the table of a run's folder holds all rows that there are."""
+    path = folder / RESULTS
+    return path.exists() and _bytes_held(path) == _bytes_of_rows(folder)
 
 
 def load(workdir: str | os.PathLike) -> pd.DataFrame:

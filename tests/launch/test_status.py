@@ -23,7 +23,7 @@ def test_one_screen(call, tmp_path):
         store.finish(FIRST, STEPS)
         done = call(f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"mine in {tmp_path}\n  packs     1: 1 running\n  members   4 of 8 done\n")
+    assert done.stdout.startswith(f"mine in {tmp_path}\n  state     running\n  members   4 of 8 done\n")
 
 
 def test_watching_ends_when_all_is_done(tmp_path, capsys):

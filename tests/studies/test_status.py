@@ -69,7 +69,9 @@ def test_a_run_that_is_not_divided(tmp_path, clock):
         assert found.age == pytest.approx(3) and found.packs[0].writer.startswith(f"{os.getpid()} of")
         store.finish(FIRST, STEPS)
         measured(store, clock, SECOND, 30, 0, error=[0.5] * 4)
+        store.tabulate()
     found = status.read(tmp_path)
+    assert not found.is_tabulated and "  state     stopped\n" in status.to_text(found)  # a table of some is not of all
     assert states(found) == {"whole": "stopped"} and found.rate is found.seconds_left is None
     assert (found.members_done, found.updates_done, found.packs[0].share) == (4, 4000, 0.5)
     with opened(tmp_path) as store:
@@ -140,6 +142,7 @@ def test_who_diverged_is_worst_and_then_who_has_the_highest_loss(tmp_path, clock
     assert worst[0].diverged_at == 7 and worst[1].measures == {"training loss": 0.7, "icl_error": 0.3}
     assert worst[0].name == "net, task.context_length=1, task.num_sequences=256, seed=0"
     text = status.to_text(status.read(tmp_path))
+    assert "\nworst members: those that diverged, then the highest training loss, then the highest icl_error\n" in text
     assert "diverged at step 7 after 10 steps  (net, " in text and "training loss 0.7, icl_error 0.3 after" in text
 
 
