@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from icl_sim.lm import conflict, study
+from icl_sim.lm.datasets import FIXTURE
 from icl_sim.types import Batch, Key, Predictor, Task, setting, static
 
 # Evaluation sets: over steps of finetuning, over repetitions of a pair, and whole tables, flattened, of both models.
@@ -42,6 +43,9 @@ class NamesAndCities(Task):
 
     def check(self) -> None:
         study.LabelledText(model=self.model, seed=self.seed).check()
+
+    def load(self) -> None:
+        study.LabelledText(model=self.model, data=FIXTURE).load()
 
 
 @setting

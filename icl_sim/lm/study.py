@@ -100,6 +100,13 @@ class LabelledText(Task):
                 f"{', '.join((TINY, *models.PACKAGED))}."
             )
 
+    def load(self) -> None:
+        """Members share nothing. Raises ValueError if the texts or the model's package are not there."""
+        if self.model in models.PACKAGED:
+            models.packaged(self.model)
+        for which in ("train", "evaluated"):
+            self.rows(which)
+
     def rows(self, which: str) -> tuple[datasets.Row, ...]:
         """The rows of "train" or "evaluated"."""
         found = datasets.data_set(self.data)

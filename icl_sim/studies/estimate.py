@@ -20,7 +20,7 @@ from icl_sim.engine.program import Program, state_shapes
 from icl_sim.engine.structure import structure
 from icl_sim.keys import stream
 from icl_sim.studies.amounts import short, size, span
-from icl_sim.studies.plan import Plan
+from icl_sim.studies.plan import Plan, without_steps
 from icl_sim.studies.shards import MOST, numbers
 
 UTILISATION = 0.05  # of the peak, assumed of networks as small as those of the field
@@ -211,7 +211,7 @@ def _evaluation_in_updates(cost: GroupCost) -> float:
 
 def _line(number: int, cost: GroupCost) -> str:
     if not cost.steps:
-        return f"  {number:>3}  {cost.label}: nothing to train"
+        return f"  {number:>3}  {cost.label}: {without_steps(cost.group)}"
     return (
         f"  {number:>3}  {cost.label}: {cost.steps:,} updates each of {short(cost.flops)}FLOP, state {size(cost.state)}"
     )

@@ -71,8 +71,13 @@ class Plan:
             counts = collections.Counter(names[member] for member in group.ids)
             who = ", ".join(f"{count} x {name}" for name, count in counts.items())
             steps = self.steps[number - 1]
-            told.append(f"  group {number}: {who}, " + (f"{steps:,} steps each" if steps else "nothing to train"))
+            told.append(f"  group {number}: {who}, " + (f"{steps:,} steps each" if steps else without_steps(group)))
         return "\n".join([*told, *self.notes])
+
+
+def without_steps(group: Group) -> str:
+    """What to say of a group that makes no updates: those of what is calculated, if there are any, are its own."""
+    return "one calculation each" if group.members.task.calculated else "nothing to train"
 
 
 def plan(study: Study) -> Plan:

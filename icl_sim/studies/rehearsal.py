@@ -19,7 +19,9 @@ from icl_sim.types import Answerer
 
 
 def rehearse(planned: Plan) -> None:
-    """Traces for one member of every group its start, its answers and its comparisons; nothing is computed.
+    """Loads what tasks read, and traces for one member of every group its start, its answers and its comparisons.
+
+    Nothing is computed.
 
     Raises:
       ValueError: a sentence that ends with the predictor, for a predictor, reference or comparison that cannot do with
@@ -29,12 +31,11 @@ def rehearse(planned: Plan) -> None:
     loaded: dict[str, Any] = {}
     for group in planned.groups:
         entry = entries[group.ids[0]]
-        if entry.member.task.calculated:
-            continue
         key = repr(entry.member.task)
         if key not in loaded:
             loaded[key] = entry.member.task.load()
-        _rehearse(entry, group, loaded[key])
+        if not entry.member.task.calculated:
+            _rehearse(entry, group, loaded[key])
 
 
 def _rehearse(entry: Entry, group: Group, shared: Any) -> None:

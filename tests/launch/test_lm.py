@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 SST2, CONFLICT = "--config=configs/lm/sst2.py:quick", "--config=configs/lm/conflict.py:quick"
+MISSING = ("--config.task.data=sst2", "--config.task.folder=nowhere")
 CONFIG = """
     import icl_sim as icl
     from icl_sim.lm.study import LabelledText, ZeroShot
@@ -38,7 +39,8 @@ def call(nursery) -> Callable[..., subprocess.CompletedProcess[str]]:
 def test_a_dry_run_tells_the_plan_and_writes_nothing(call, tmp_path):
     done = call(SST2, f"--workdir={tmp_path}/run", "--dry_run")
     assert done.returncode == 0, done.stderr
-    assert "finetuned" in done.stdout and not (tmp_path / "run").exists()
+    assert "x finetuned, one calculation each" in done.stdout and "nothing to train" not in done.stdout
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_prints_its_table_last(call, config, tmp_path):
@@ -58,6 +60,8 @@ def test_a_run_prints_its_table_last(call, config, tmp_path):
         ([SST2, "--workdir=w", "--config.task.shots=x"], "--config.task.shots=x cannot be read"),
         ([SST2, "--workdir=w", "--config.task.shot=1"], "Did you mean 'shots'"),
         ([SST2, "--workdir=w", "--sweep=seed=-1"], "-1"),
+        ([SST2, "--workdir=w", "--dry_run", *MISSING], "There is no nowhere/sst2/"),
+        ([SST2, "--workdir=w", *MISSING], "There is no nowhere/sst2/"),
         (["--config=configs/lm/sst22.py", "--workdir=w"], "Did you mean configs/lm/sst2.py"),
         ([CONFLICT, "--workdir=w", "--config.predictors.finetuned.steps=0"], "steps is 0"),
         ([CONFLICT, "--workdir=w", "--config.predictors.finetuned.learning_rate=nan"], "learning_rate is nan"),
