@@ -183,8 +183,13 @@ def _whole_numbers(most: int) -> Locator:
 
 def _bounds(rows: pd.DataFrame) -> tuple[float, float] | None:
     """The bounds of what lies between 0 and 1, or between -1 and 1, and fills a good part of it."""
+    return None if rows["value"].abs().max() <= 0.2 else _range(rows)
+
+
+def _range(rows: pd.DataFrame) -> tuple[float, float] | None:
+    """0 and 1, or -1 and 1, where all values lie between."""
     values = rows["value"].dropna()
-    if values.empty or not -1 <= values.min() <= values.max() <= 1 or values.abs().max() <= 0.2:
+    if values.empty or not -1 <= values.min() <= values.max() <= 1:
         return None
     return (0.0, 1.0) if values.min() >= 0 else (-1.0, 1.0)
 
@@ -305,7 +310,7 @@ def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: Scale, color: Any) -> f
     marker = "o" if len(at) <= 12 else None
     axes.plot(at, mean, color=color, marker=marker, markersize=3.2, markeredgewidth=0)
     if len(at) > 1:
-        inside = _bounds(rows) or (-math.inf, math.inf)
+        inside = _range(rows) or (-math.inf, math.inf)
         axes.fill_between(at, low.clip(*inside), high.clip(*inside), color=color, alpha=0.16, linewidth=0)
     else:
         axes.errorbar(at, mean, [mean - low, high - mean], color=color, capsize=2)

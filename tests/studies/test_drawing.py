@@ -245,6 +245,16 @@ def test_shares_and_preferences_are_shown_on_their_whole_range(low, high, limits
         assert low - 0.5 <= found[0] < low and high < found[1] <= high + 0.5
 
 
+@pytest.mark.parametrize("size", [0.1, 0.9])
+def test_a_band_of_shares_does_not_leave_their_range_however_small_they_are(size):
+    rows = table(flat, ks=(0,), predictors=("a",), seeds=(0, 1, 2))
+    rows["value"] = np.where(rows["seed"] == 0, size, 0.0)
+    (axes,) = panels(drawn(lines(columns=None), rows)).values()
+    (band,) = axes.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.min() == 0 and heights.max() > 2 * size / 3
+
+
 def test_limits_that_would_hide_most_of_a_figure_are_left_out():
     for high, kept in ((1.0, True), (5.0, False)):
         rows = table(lambda *at, high=high: high, ks=(0,))
