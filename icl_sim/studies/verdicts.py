@@ -7,6 +7,7 @@ not enough data  it straddles a bound, or there are too few seeds or steps, or t
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import math
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "not enough data"
+_REASONS = 3  # for which claims say nothing of a run, that a text tells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,9 +183,12 @@ def to_text(verdicts: Sequence[Verdict], width: int = 110) -> str:
     counts = ", ".join(f"{sum(v.verdict == kind for v in verdicts)} {kind}" for kind in (HOLDS, FAILS, UNDECIDED))
     total = f"{count(len(verdicts), 'claim')}: {counts}."
     shown = [v for v in verdicts if v.measured is not None]
-    if len(shown) < len(verdicts):
-        absent = len(verdicts) - len(shown)
-        total += f" Of these, {absent} about predictors, points or settings that this run does not have."
+    if absent := [v.reason.removesuffix(" for this claim") for v in verdicts if v.measured is None]:
+        most = collections.Counter(absent).most_common(_REASONS)
+        told = [f"{reason} ({number})" for reason, number in most]
+        told += [f"other reasons ({rest})"] if (rest := len(absent) - sum(number for _, number in most)) else []
+        total += f" Of these, {len(absent)} about predictors, points or settings that this run does not have: "
+        total += f"{', '.join(told)}."
     if not shown:
         return total
     heads = ("id", "verdict", "published", "measured", "interval", "seeds", "steps")

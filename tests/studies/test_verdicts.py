@@ -180,7 +180,8 @@ def test_verdicts_file_and_text(tmp_path):
     text = verdicts.to_text(found)
     head, line = (line for line in text.splitlines() if line.startswith(("id", "first", "second")))
     assert line.startswith("first") and len(line) == len(head) and line.index(HOLDS) == head.index("verdict")
-    assert "2 claims: 1 holds, 0 fails, 1 not enough data. Of these, 1 about predictors" in text
+    assert "2 claims: 1 holds, 0 fails, 1 not enough data. Of these, 1 about predictors, points" in text
+    assert "that this run does not have: the table has no task.n = 3 (1)." in text
     assert [p.name for p in tmp_path.iterdir()] == ["verdicts.json"]
     assert verdicts.evaluate([], table(spread(0.3))) == [] and "no claims" in verdicts.to_text([])
 
