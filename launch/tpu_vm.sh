@@ -118,12 +118,13 @@ case $action in
   stop) on_all 'kill "$(cat icl_sim.pid)" && echo "It ends after this chunk, with everything saved."' ;;
   resume)
     state=$(tpu describe "$name" '--format=value(state)') || state=GONE
-    [[ -z $dry_run ]] || printf '%s\n' "$state"
+    [[ -z $dry_run ]] || printf '%s\n' "$state" '# A slice that is READY is kept. Only any other is deleted and made anew:'
     if [[ $state != READY ]]; then
       [[ $state == GONE ]] || tpu delete "$name" --quiet
       create
       setup
     fi
+    [[ -z $dry_run ]] || printf '# In both cases:\n'
     run "$@"
     ;;
   delete) tpu delete "$name" --quiet ;;

@@ -137,6 +137,8 @@ def test_a_dry_run_prints_what_would_be_asked(gcloud):
     assert [line.split()[4] for line in every.splitlines() if line.startswith("gcloud")] == [
         "describe", "delete", "create", "scp", "ssh", "ssh",
     ]  # fmt: skip
+    told = [number for number, line in enumerate(every.splitlines()) if line.startswith("# ")]
+    assert told == [1, 6] and "A slice that is READY is kept." in every  # what stands between is for others
 
 
 @pytest.mark.parametrize(
