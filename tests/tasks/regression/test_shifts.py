@@ -1,5 +1,6 @@
 """Shifts of evaluation: what changes, by how much, and that nothing else does."""
 
+import functools
 import math
 
 import jax
@@ -32,9 +33,24 @@ QUERY_SHIFTS = {  # and which of 7 slots they can ask, at 3 coordinates
 }
 
 
-def _shifted(sample, task, name, key, batch_size):
-    """Batches without and with the shift, from one key."""
-    return sample(task, key, batch_size), sample(named(name).on(task), key, batch_size)
+@functools.partial(jax.jit, static_argnums=3)
+def _draw(task, shifts, key, batch_size):
+    """In one program, so that what they share is compiled once."""
+    tasks = (task, *(shift.on(task) for shift in shifts))
+    return [one.sample(jax.random.clone(key), batch_size) for one in tasks]
+
+
+def _shifted(task, key, batch_size, *names):
+    """Batches without and with each of the shifts, from one key."""
+    return _draw(task, tuple(map(named, names)), jax.random.clone(key), batch_size)
+
+
+def _shifted_small(task, key, name):
+    """Batches of 1,024 sequences without and with the shift: one program for all who ask."""
+    kind = named(name)
+    others = {type(named(other)): other for other in ("x_scale", "x_shift", "orthants", "query_scale")}
+    before, *afters = _shifted(task, key, 1024, *{**others, type(kind): name}.values())
+    return before, afters[list(others).index(type(kind))]
 
 
 def _small(**changes):
@@ -49,8 +65,8 @@ def _asked(weights_BS):
 
 
 @pytest.mark.parametrize("name, expected", [("x_scale:1/3", lambda x: x / 3), ("x_shift:2.5", lambda x: x + 2.5)])
-def test_inputs_are_scaled_and_moved_and_nothing_else_changes(key, name, expected, sample):
-    before, after = _shifted(sample, _small(noise=0.1), name, key, 1024)
+def test_inputs_are_scaled_and_moved_and_nothing_else_changes(key, name, expected):
+    before, after = _shifted_small(_small(noise=0.1), key, name)
     np.testing.assert_allclose(after.inputs, expected(np.asarray(before.inputs)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(after.latents["w"], before.latents["w"])
     np.testing.assert_allclose(
@@ -62,24 +78,26 @@ def test_inputs_are_scaled_and_moved_and_nothing_else_changes(key, name, expecte
     np.testing.assert_array_equal(after.weights, before.weights)
 
 
-@pytest.mark.parametrize("name, expected", [("w_scale:3", lambda w: 3 * w), ("w_shift", lambda w: w + 2.5)])
 @pytest.mark.parametrize("pool", [4.0, math.inf])
-def test_weights_are_scaled_and_moved_and_nothing_else_changes(key, name, expected, pool, sample):
-    before, after = _shifted(sample, _small(function=Linear(pool=pool, mean=0.5)), name, key, 1024)
-    np.testing.assert_array_equal(after.inputs, before.inputs)
-    np.testing.assert_allclose(after.latents["w"], expected(np.asarray(before.latents["w"])), rtol=1e-5)
+def test_weights_are_scaled_and_moved_and_nothing_else_changes(key, pool):
+    task = _small(function=Linear(pool=pool, mean=0.5))
+    before, scaled, moved = _shifted(task, key, 1024, "w_scale:3", "w_shift")
+    w_BX = np.asarray(before.latents["w"])
+    for after, expected_BX in ((scaled, 3 * w_BX), (moved, w_BX + 2.5)):
+        np.testing.assert_array_equal(after.inputs, before.inputs)
+        np.testing.assert_allclose(after.latents["w"], expected_BX, rtol=1e-5)
 
 
-def test_weights_of_other_linear_functions_are_scaled_too(key, sample):
-    before, after = _shifted(sample, _small(function=Mixture(a=Sparse(), b=Linear())), "w_scale:2", key, 16)
+def test_weights_of_other_linear_functions_are_scaled_too(key):
+    before, after = _shifted(_small(function=Mixture(a=Sparse(), b=Linear())), key, 16, "w_scale:2")
     np.testing.assert_allclose(after.latents["w"], 2 * before.latents["w"], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     "dim, name, sigma", [(20, "label_noise", 1.0), (5, "label_noise", 0.5), (8, "label_noise:0.4", 0.4)]
 )
-def test_label_noise_has_variance_d_over_20_or_what_it_is_given(key, dim, name, sigma, sample):
-    before, after = _shifted(sample, Regression(dim=dim, context_length=9), name, key, 512)
+def test_label_noise_has_variance_d_over_20_or_what_it_is_given(key, dim, name, sigma):
+    before, after = _shifted(Regression(dim=dim, context_length=9), key, 512, name)
     noise_BS = np.asarray(after.targets - after.latents["clean"])
     assert stats.kstest(noise_BS.reshape(-1) / sigma, "norm").pvalue > ALPHA
     np.testing.assert_array_equal(after.latents["clean"], before.latents["clean"])
@@ -94,7 +112,7 @@ def test_between_interpolates_the_functions_of_the_task():
 @pytest.mark.parametrize("name, power", [("skewed", 1), ("skewed:2", 2), ("skewed:0", 0)])
 def test_skewed_inputs_have_a_spectrum_of_powers_in_random_directions(key, name, power, sample):
     task = Regression(dim=4, context_length=9999)
-    _, after = _shifted(sample, task, name, key, 16)
+    after = sample(named(name).on(task), key, 16)
     x_BSX = np.asarray(after.inputs, np.float64)
     covariance_BXX = np.einsum("BSX,BSZ->BXZ", x_BSX, x_BSX) / 10_000
     spectrum = (1.0 + np.arange(4)) ** (-2 * power)
@@ -107,7 +125,7 @@ def test_skewed_inputs_have_a_spectrum_of_powers_in_random_directions(key, name,
 
 
 def test_skewed_inputs_have_no_direction_on_average(key, sample):
-    _, after = _shifted(sample, Regression(dim=3, context_length=1), "skewed", key, 8192)
+    after = sample(named("skewed").on(Regression(dim=3, context_length=1)), key, 8192)
     x_BX = np.asarray(after.inputs[:, 0], np.float64)
     second_BXX = np.einsum("BX,BZ->BXZ", x_BX, x_BX)
     error_XX = second_BXX.std(axis=0) / math.sqrt(8192)
@@ -116,7 +134,7 @@ def test_skewed_inputs_have_no_direction_on_average(key, sample):
 
 @pytest.mark.parametrize("dim, kept", [(4, 2), (5, 3), (1, 1)])
 def test_half_of_the_space_is_filled_evenly(key, dim, kept, sample):
-    _, after = _shifted(sample, Regression(dim=dim, context_length=9999), "half_subspace", key, 8)
+    after = sample(named("half_subspace").on(Regression(dim=dim, context_length=9999)), key, 8)
     x_BSX = np.asarray(after.inputs, np.float64)
     values_BX = np.linalg.eigvalsh(np.einsum("BSX,BSZ->BXZ", x_BSX, x_BSX) / 10_000)[:, ::-1]
     np.testing.assert_allclose(values_BX[:, :kept], dim / kept, rtol=0.08)
@@ -125,7 +143,7 @@ def test_half_of_the_space_is_filled_evenly(key, dim, kept, sample):
 
 @pytest.mark.parametrize("factor", [0.5, 5.0])
 def test_other_laws_are_one_of_three_for_a_sequence_and_the_context_has_its_norm(key, factor, sample):
-    _, after = _shifted(sample, Regression(dim=5, context_length=199), f"other_laws:{factor}", key, 900)
+    after = sample(named(f"other_laws:{factor}").on(Regression(dim=5, context_length=199)), key, 900)
     x_BSX = np.asarray(after.inputs, np.float64)
     np.testing.assert_allclose(np.linalg.norm(x_BSX[:, :-1], axis=(1, 2)), factor, rtol=1e-5)
     # Kurtosis about the mean: 9 of an exponential, 6 of a Laplace, 3 of a normal law.
@@ -138,8 +156,8 @@ def test_other_laws_are_one_of_three_for_a_sequence_and_the_context_has_its_norm
 
 
 @pytest.mark.parametrize("count", [0, 2, 6, 9])
-def test_noisy_targets_replace_that_many_of_the_context_and_never_the_query(key, count, sample):
-    before, after = _shifted(sample, _small(function=Linear(scale=100.0)), f"noisy_targets:{count}", key, 1024)
+def test_noisy_targets_replace_that_many_of_the_context_and_never_the_query(key, count):
+    before, after = _shifted(_small(function=Linear(scale=100.0)), key, 1024, f"noisy_targets:{count}")
     changed_BS = np.asarray(after.targets != before.targets)
     assert np.all(changed_BS.sum(axis=1) == min(count, 6)) and not changed_BS[:, -1].any()
     np.testing.assert_array_equal(after.latents["clean"], before.latents["clean"])
@@ -176,21 +194,21 @@ def test_a_window_is_asked_alone(key, name, slots, sample_weights):
     assert set(_asked(sample_weights(task, key, 24))) == slots
 
 
-@pytest.mark.parametrize("name", QUERY_SHIFTS)
-def test_where_only_the_last_slot_is_asked_it_is_the_one_shifted(key, name, sample):
+def test_where_only_the_last_slot_is_asked_it_is_the_one_shifted(key):
     task = Regression(dim=8, context_length=6, scored="last")
-    before, after = _shifted(sample, task, name, key, 64)
-    assert after.weights is None
-    if name == "orthants":
-        np.testing.assert_array_equal(after.inputs[:, -1], before.inputs[:, -1])
-        assert np.any(after.inputs[:, :-1] != before.inputs[:, :-1], axis=2).mean() > 0.9
-    else:
-        np.testing.assert_array_equal(after.inputs[:, :-1], before.inputs[:, :-1])
-        assert np.all(np.any(after.inputs[:, -1] != before.inputs[:, -1], axis=1))
+    before, *afters = jax.tree.map(np.asarray, _shifted(task, key, 64, *QUERY_SHIFTS))
+    for name, after in zip(QUERY_SHIFTS, afters, strict=True):
+        assert after.weights is None
+        if name == "orthants":
+            np.testing.assert_array_equal(after.inputs[:, -1], before.inputs[:, -1], name)
+            assert np.any(after.inputs[:, :-1] != before.inputs[:, :-1], axis=2).mean() > 0.9
+        else:
+            np.testing.assert_array_equal(after.inputs[:, :-1], before.inputs[:, :-1], name)
+            assert np.all(np.any(after.inputs[:, -1] != before.inputs[:, -1], axis=1)), name
 
 
-def test_the_context_lies_in_one_orthant_and_the_query_anywhere(key, sample):
-    before, after = _shifted(sample, _small(), "orthants", key, 1024)
+def test_the_context_lies_in_one_orthant_and_the_query_anywhere(key):
+    before, after = _shifted_small(_small(), key, "orthants")
     x_BSX, old_BSX, asked_B = np.asarray(after.inputs), np.asarray(before.inputs), _asked(after.weights)
     np.testing.assert_array_equal(np.abs(x_BSX), np.abs(old_BSX))
     signs = []
@@ -204,8 +222,8 @@ def test_the_context_lies_in_one_orthant_and_the_query_anywhere(key, sample):
 
 
 @pytest.mark.parametrize("dim, length", [(20, 40), (20, 5), (3, 2), (1, 4)])
-def test_an_orthogonal_query_is_orthogonal_to_its_context_and_has_its_old_length(key, dim, length, sample):
-    before, after = _shifted(sample, Regression(dim=dim, context_length=length), "orthogonal_query", key, 64)
+def test_an_orthogonal_query_is_orthogonal_to_its_context_and_has_its_old_length(key, dim, length):
+    before, after = _shifted(Regression(dim=dim, context_length=length), key, 64, "orthogonal_query")
     x_BSX, old_BSX = np.asarray(after.inputs, np.float64), np.asarray(before.inputs, np.float64)
     asked_B = _asked(after.weights)
     assert set(asked_B) == set(range(min(dim, length + 1)))
@@ -225,7 +243,9 @@ def test_an_orthogonal_query_is_orthogonal_to_its_context_and_has_its_old_length
 
 @pytest.mark.parametrize("function", [Linear(), DecisionTree()])
 def test_a_matching_query_is_an_earlier_input_with_its_answer(key, function, sample):
-    before, after = _shifted(sample, _small(function=function), "matching_query", key, 1024)
+    task = _small(function=function)
+    # Not in one program, which may compute a copied input twice and round it in two ways.
+    before, after = sample(task, key, 1024), sample(named("matching_query").on(task), key, 1024)
     x_BSX, asked_B = np.asarray(after.inputs), _asked(after.weights)
     rows = np.arange(1024)
     same_BS = np.all(x_BSX == x_BSX[rows, asked_B][:, None], axis=-1)
@@ -240,25 +260,31 @@ def test_a_matching_query_is_an_earlier_input_with_its_answer(key, function, sam
 
 
 def test_a_matching_query_of_a_gaussian_process_has_the_answer_too(key, sample):
-    _, after = _shifted(sample, _small(function=GaussianProcess()), "matching_query", key, 64)
+    after = sample(named("matching_query").on(_small(function=GaussianProcess())), key, 64)
     x_BSX, y_BS, asked_B = np.asarray(after.inputs), np.asarray(after.targets), _asked(after.weights)
     for x_SX, y_S, asked in zip(x_BSX, y_BS, asked_B, strict=True):
         (earlier,) = [s for s in range(asked) if np.all(x_SX[s] == x_SX[asked])]
         assert abs(y_S[earlier] - y_S[asked]) < 0.02
 
 
-def test_the_query_alone_is_scaled(key, sample):
-    before, after = _shifted(sample, _small(), "query_scale:1/16", key, 1024)
+def test_the_query_alone_is_scaled(key):
+    before, after = _shifted_small(_small(), key, "query_scale:1/16")
     is_asked_BS1 = (np.arange(7)[None] == _asked(after.weights)[:, None])[..., None]
     np.testing.assert_allclose(after.inputs, np.where(is_asked_BS1, before.inputs / 16, before.inputs), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", SHIFTS)
-def test_every_shift_can_be_named_and_works_on_the_shortest_task(key, name, sample):
-    task = Regression(dim=1, context_length=1, shifts=(name,), inputs=Uniform())
+def test_every_shift_can_be_named_and_works_on_the_shortest_task(key):
+    task = Regression(dim=1, context_length=1, shifts=tuple(SHIFTS), inputs=Uniform())
     task.check()
-    batch = sample(task.evaluation_sets()[name], key, 8)
-    assert np.all(np.isfinite(batch.inputs)) and np.all(np.isfinite(batch.targets))
+
+    @jax.jit
+    def draw(task):
+        return {name: one.sample(jax.random.clone(key), 8) for name, one in task.evaluation_sets().items()}
+
+    batches = draw(task)
+    assert set(batches) == {"default", *SHIFTS}
+    for name, batch in batches.items():
+        assert np.all(np.isfinite(batch.inputs)) and np.all(np.isfinite(batch.targets)), name
 
 
 def test_a_shift_of_training_shifts_the_default_too(key, sample):
@@ -267,10 +293,10 @@ def test_a_shift_of_training_shifts_the_default_too(key, sample):
     assert np.abs(sample(task.evaluation_sets()["default"], key, 8).inputs).max() > 50
 
 
-def test_the_shifts_of_akyurek_are_the_laws_that_they_name(key, sample):
+def test_the_shifts_of_akyurek_are_the_laws_that_they_name(key):
     for name, law in (("x_scale:2.5", Normal(scale=2.5)), ("x_shift:2.5", Normal(shift=2.5))):
-        _, shifted = _shifted(sample, _small(), name, key, 1024)
-        said = sample(_small(inputs=law), key, 1024)
+        _, shifted = _shifted_small(_small(), key, name)
+        said, _ = _shifted_small(_small(inputs=law), key, name)
         np.testing.assert_allclose(shifted.inputs, said.inputs, rtol=1e-6)
 
 
