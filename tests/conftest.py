@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 # Compiling is most of what tests take, and without optimising it takes a fifth. Flags of one's own win: to test what
 # users run, XLA_FLAGS="--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true".
@@ -26,7 +27,17 @@ with pytest.MonkeyPatch.context() as patch:  # not what tests start: commands ar
 # Traces are many objects that live on: to go through all of them again and again takes a fifteenth of the time.
 gc.set_threshold(200_000, 20, 100)
 
+WORKER = "PYTEST_XDIST_WORKER" in os.environ
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once_by_all_workers(tmp_path_factory):
+    """A third of what takes long to compile has been compiled before, for another test or worker."""
+    folder = tmp_path_factory.getbasetemp()
+    compilation_cache.reset_cache()  # modules may have compiled without
+    jax.config.update("jax_compilation_cache_dir", str((folder.parent if WORKER else folder) / "compiled_in_tests"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture
