@@ -43,7 +43,7 @@ lm-demo: $(READY)  ## Compare demonstrations in the prompt of a real language mo
 test: lint  ## Check style, import arrows and types, then run the tests.
 	$(PY) -m pytest -n $(WORKERS)
 
-test-fleet: $(READY)  ## Run the tests that start whole commands, clusters or eight devices for long.
+test-fleet: $(READY)  ## Run the tests that start whole studies, commands, browsers, clusters or eight devices.
 	$(PY) -m pytest -n $(WORKERS) -m fleet
 
 lint: $(READY)  ## Check style, import arrows and types.

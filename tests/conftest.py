@@ -27,16 +27,16 @@ with pytest.MonkeyPatch.context() as patch:  # not what tests start: commands ar
 # Traces are many objects that live on: to go through all of them again and again takes a fifteenth of the time.
 gc.set_threshold(200_000, 20, 100)
 
-WORKER = "PYTEST_XDIST_WORKER" in os.environ
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled_once_by_all_workers(tmp_path_factory):
-    """A third of what takes long to compile has been compiled before, for another test or worker."""
-    folder = tmp_path_factory.getbasetemp()
+def compiled_programs_are_kept(request, tmp_path_factory):
+    """A third of what takes long to compile was compiled before, for another test or worker; the second time, all."""
+    kept = getattr(request.config, "cache", None)  # of pytest, in .pytest_cache
+    folder = kept.mkdir("compiled") if kept else tmp_path_factory.mktemp("compiled")
     compilation_cache.reset_cache()  # modules may have compiled without
-    jax.config.update("jax_compilation_cache_dir", str((folder.parent if WORKER else folder) / "compiled_in_tests"))
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 

@@ -126,12 +126,14 @@ def read(rows, predictor, metric, step=200):
     return rows.loc[there & (rows["step"] == step), "value"].tolist()
 
 
+@pytest.mark.fleet
 def test_common_classes_switch_at_the_exposures_that_counting_takes(one_point):
     _, rows = one_point
     assert read(rows, "softmax", "switch_exposures_high") == [1702, 1702]
     assert read(rows, "uniform", "switch_exposures_high") == read(rows, "uniform", "switch_exposures_low") == [15, 15]
 
 
+@pytest.mark.fleet
 def test_rare_classes_are_to_switch_yet(one_point):
     _, rows = one_point
     assert read(rows, "softmax", "switch_exposures_low") == [math.inf] * 2
@@ -142,6 +144,7 @@ def test_rare_classes_are_to_switch_yet(one_point):
     assert read(rows, "softmax", "exposures_high") == pytest.approx([3600] * 2, rel=0.05)
 
 
+@pytest.mark.fleet
 def test_claims_about_the_point_lack_but_seeds(one_point):
     one, rows = one_point
     found = verdicts.evaluate(one.claims, rows, codec.jsonable(codec.encode(one)))

@@ -43,6 +43,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(call, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.fleet
 def test_a_run_prints_its_table_last(call, config, tmp_path):
     done = call(f"--config={config}", f"--workdir={tmp_path}/run", "--sweep=seed=1")
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,7 @@ def call(nursery):
     return functools.partial(nursery.call, "plan.py")
 
 
+@pytest.mark.fleet
 def test_a_plan_on_an_accelerator_and_by_a_trial(call, config):
     done = call(f"--config={config}", "--sweep=seed=0..4", "--shards=2", "--on=v5e-4", "--trial")
     assert done.returncode == 0, done.stderr

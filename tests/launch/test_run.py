@@ -145,7 +145,11 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(call, config, tmp_path):
         (["--workdir=~nosuchuser/w"], "~nosuchuser/w cannot be found: there is no user 'nosuchuser' here."),
         (["--workdir=w", "--profile=~nosuchuser"], "~nosuchuser cannot be found: there is no user"),
         (["--workdir=w", "--log=tensorbord"], "--log is 'tensorbord'; allowed: tensorboard, wandb. Did you mean"),
-        (["--workdir=w", "--profile", "--config.training.steps=20"], "training.steps is 20, too few to profile"),
+        pytest.param(
+            ["--workdir=w", "--profile", "--config.training.steps=20"],
+            "training.steps is 20, too few to profile",
+            marks=pytest.mark.fleet,
+        ),
         (["--workdr=w"], "Did you mean: workdir"),
         (["--workdir=w", "stray"], "Unknown argument 'stray'"),
         ([], "Give --workdir=DIR"),

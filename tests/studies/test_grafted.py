@@ -37,6 +37,7 @@ def grafted(workdir, **changes):
     return Grafted(**fields | changes)
 
 
+@pytest.mark.fleet
 def test_a_study_starts_from_what_the_run_left_and_frozen_it_stays(workdir, tmp_path):
     network = Frozen(network=grafted(workdir), names=("blocks/1",))
     seeds = icl.zip_({"seed": (7, 8), "predictors.network.network.of_seed": (4, 0)})

@@ -16,6 +16,7 @@ def events(trace):
         return json.load(file)["traceEvents"]
 
 
+@pytest.mark.fleet
 def test_a_trace_holds_training_and_neither_compiling_nor_evaluating(tmp_path):
     idle, line = group(member(Guess())), group(member(steps=200), member(seed=1, steps=200))
     trace = profile.traced([(idle, 0), (line, 200)], tmp_path)

@@ -452,6 +452,7 @@ class Few(ClassMixture):
         return {}
 
 
+@pytest.mark.fleet
 def test_a_study_tells_regrets_and_switches():
     task = Few(inputs=Symbols(), num_high=2, num_low=2, context_length=2)
     study = icl.Study(

@@ -40,12 +40,14 @@ def test_the_toy_of_garg_has_151_937(make_regression):
         (akyurek(), 40, 8, 37.9e6, 0.1e6),
     ],
 )
-@pytest.mark.parametrize("scan", [False, True])
-def test_sizes_are_those_published(model, slots, dim, count, digits, scan, make_regression):
+def test_sizes_are_those_published(model, slots, dim, count, digits, make_regression):
     batch = make_regression(slots=slots, dim=dim)
-    assert size(dataclasses.replace(model, scan=scan), batch) == pytest.approx(
-        count, abs=digits / 2
-    )
+    assert size(dataclasses.replace(model, scan=True), batch) == pytest.approx(count, abs=digits / 2)
+
+
+def test_a_loop_over_blocks_has_no_parameters_of_its_own(make_regression):
+    batch, model = make_regression(slots=16, dim=8), raventos("small", position_count=32)
+    assert size(dataclasses.replace(model, scan=True), batch) == size(dataclasses.replace(model, scan=False), batch)
 
 
 # Blocks of 49,984, a norm of 128, 65 for each class to read out and 64 to read in.
