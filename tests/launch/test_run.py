@@ -76,6 +76,7 @@ def test_help_is_quick():
     assert cpu < 1.5
 
 
+@pytest.mark.fleet
 def test_a_run_its_record_and_the_same_line_again(call, config, tmp_path):
     line = (f"--config={config}:quick", f"--workdir={tmp_path}/run", "--config.training.batch_size=2")
     done = call_anew(*line, "--sweep=seed=0..1; task.num_sequences=64")

@@ -151,6 +151,7 @@ def read(rows, predictor, metric, eval_set=RELABELLED):
     return value
 
 
+@pytest.mark.fleet
 @pytest.mark.parametrize(
     ("predictor", "expected"),
     [("copies", (1, ENDS, 1)), ("remembers", (-1, -1, -ENDS)), ("neither", (math.nan,) * 3)],
@@ -165,6 +166,7 @@ def test_rows_of_relabelled_relevant_sets(rows, predictor, expected):
             assert read(rows, predictor, "preference", f"eval-relevant-{group_}-flip_label") == expected[0]
 
 
+@pytest.mark.fleet
 def test_a_preference_between_the_ends_is_that_of_its_shares(rows):
     for group_, summary in (("none", "preference"), ("high_prob", "preference_high"), ("low_prob", "preference_low")):
         eval_set = f"eval-relevant-{group_}-flip_label"
@@ -177,6 +179,7 @@ def test_a_preference_between_the_ends_is_that_of_its_shares(rows):
         assert (low, high) == pytest.approx((2 * wilson.low - 1, 2 * wilson.high - 1), abs=1e-5)
 
 
+@pytest.mark.fleet
 def test_only_sets_on_which_context_and_memory_differ_have_a_preference(rows):
     told = set(rows.loc[rows["metric"] == "preference", "eval_set"])
     assert told == {*ClassMixture().conflicts(), "summary"} and RELABELLED in told

@@ -391,6 +391,7 @@ def real() -> pd.DataFrame:
     return simulate(REAL)
 
 
+@pytest.mark.fleet
 def test_the_real_engine_gives_a_table_of_every_member_and_evaluation_set(real):
     assert set(real["member"]) == {entry.id for entry in plan(REAL).entries}
     assert set(real["step"]) == set(REAL.evaluation.steps(STEPS))
@@ -400,6 +401,7 @@ def test_the_real_engine_gives_a_table_of_every_member_and_evaluation_set(real):
     assert (shown == STEPS * REAL.training.batch_size).all()
 
 
+@pytest.mark.fleet
 def test_the_real_engine_resumed_equals_the_real_engine(real, tmp_path, monkeypatch):
     true_simulate, seen = runner.simulate_group, []
 

@@ -13,6 +13,7 @@ from icl_sim.keys import stream
 from icl_sim.predictors import GradientDescent, LeastSquares
 from icl_sim.tasks import Regression
 
+pytestmark = pytest.mark.fleet
 POOLS = (4.0, 8.0)
 
 
