@@ -310,9 +310,12 @@ def _badness(poor: Poor) -> tuple[bool, bool, float, int]:
 
 def _badly(worst: Sequence[Poor]) -> list[str]:
     """What members are the worst by, in the order in which they come."""
-    told = ["those that diverged" if p.diverged_at is not None else f"the highest {name}"
-            for p in worst for name in [*p.measures, "nothing measured"][:1]]  # fmt: skip
-    return list(dict.fromkeys(told))
+
+    def badly(poor: Poor) -> str:
+        first = next(iter(poor.measures), "nothing measured")
+        return "those that diverged" if poor.diverged_at is not None else f"the highest {first}"
+
+    return list(dict.fromkeys(map(badly, worst)))
 
 
 def _name(member: Mapping[str, Any]) -> str:
