@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from icl_sim import precision
 from icl_sim.engine import hosts
 from icl_sim.engine.devices import DATA, MEMBER
 from icl_sim.engine.evaluate import evaluate
@@ -140,7 +141,8 @@ class Program:
             spread = jax.shard_map(
                 on_one_device, mesh=self.mesh, in_specs=specs, out_specs=P(MEMBER), check_vma=False
             )
-            return spread(everywhere, *of_members)
+            with precision.full():
+                return spread(everywhere, *of_members)
 
         on_all_devices.__name__ = name  # what logs and profiles call the program
         return jax.jit(on_all_devices, donate_argnums=donate)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx, traverse_util
 
+from icl_sim import precision
 from icl_sim.types import Key, Params
 
 
@@ -40,6 +41,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
     def apply(params: Params, *args: Any, **kwargs: Any) -> Any:
         state = traverse_util.flatten_dict(params)
         state = traverse_util.unflatten_dict({path: state[name] for name, path in paths.items()})
-        return nnx.merge(graphdef, state)(*args, **kwargs)  # type: ignore[operator]
+        with precision.full():
+            return nnx.merge(graphdef, state)(*args, **kwargs)  # type: ignore[operator]
 
     return Functional(init, apply)
