@@ -51,6 +51,8 @@ class InWeightMLP(Predictor):
             self.encoder.check()
 
     def _functional(self, batch: Batch) -> Functional:
+        if not batch.num_classes:
+            raise ValueError("g names classes, but the targets of the batch are numbers (num_classes=0).")
         return mlp(features(self.encoder, batch.inputs.shape[2:]), *self.hidden, batch.num_classes)
 
     def init(self, key: Key, batch: Batch) -> Params:

@@ -36,6 +36,14 @@ class Median(Predictor):
         return Outputs(values=jnp.median(batch.targets[:, :-1], axis=1))
 
 
+@setting
+class Broken(Predictor):
+    """Fails as code does that did not think of this task."""
+
+    def apply(self, params, batch, *, record=False):
+        return Outputs(values=batch.targets / (1 // batch.num_classes))
+
+
 def _study(predictor, task=TASK, **kwargs):
     return icl.Study(task=task, predictors={"mine": predictor}, evaluation=FEW, **kwargs)
 
@@ -44,7 +52,8 @@ def _study(predictor, task=TASK, **kwargs):
     ("study", "sentence"),
     [
         (_study(KernelCopy()), "h copies labels, but the targets of the batch are numbers"),
-        (_study(InWeightMLP()), "It cannot answer these sequences: ZeroDivisionError"),
+        (_study(InWeightMLP()), "g names classes, but the targets of the batch are numbers"),
+        (_study(Broken()), "It cannot answer these sequences: ZeroDivisionError"),
         (_study(Transformer(tokens="concatenated")), "The batch asks about every slot"),
         (_study(Ridge(), TASK.replace(function=Quadratic())), "Ridge takes its penalty from the task's latent 'w"),
         (_study(LeastSquares(), ClassMixture()), "classes"),
