@@ -66,18 +66,20 @@ def machine() -> Iterator[Row]:
 
     import jax
 
+    from icl_sim.engine import cache
     from icl_sim.engine.devices import use_all_cores
 
     use_all_cores()
     yield "jax backend", jax.default_backend()
     yield "jax devices", ", ".join(str(device) for device in jax.devices())
+    cache.keep_compiled()
     yield "compilation cache", cache_state(jax.config.jax_compilation_cache_dir)
 
 
 def cache_state(folder: str | None) -> str:
-    """Whether compiled programs outlive the process; most are small, so running without is fine."""
+    """Whether compiled programs outlive the process, and where."""
     if folder is None:
-        return "off (JAX_COMPILATION_CACHE_DIR names a folder to switch it on)"
+        return "off (ICL_SIM_CACHE names a folder, that only you may write to, to switch it on)"
     existing = next(path for path in (Path(folder), *Path(folder).absolute().parents) if path.exists())
     writable = existing.is_dir() and os.access(existing, os.W_OK)
     return f"{folder} ({'writable' if writable else 'NOT writable'})"
