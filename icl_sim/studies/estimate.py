@@ -23,8 +23,9 @@ from icl_sim.studies.amounts import short, size, span
 from icl_sim.studies.plan import Plan, without_steps
 from icl_sim.studies.shards import MOST, numbers
 
-UTILISATION = 0.05  # of the peak, assumed of networks as small as those of the field
-LEAST = 1e-3  # seconds, assumed of an update of all members of a chip however few: it is some hundred kernels
+# Measured for S0 on an H100 (docs/cost.md), and assumed of other chips and networks.
+UTILISATION = 0.02  # of the peak, with hundreds of members
+LEAST = 3e-4  # seconds of an update of all members of a chip, however few: it is some hundred kernels
 TRIED = 64  # members at most that a trial trains
 SHOWN = 20  # groups that a text lists
 

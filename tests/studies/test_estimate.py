@@ -72,7 +72,7 @@ def test_packs_are_those_that_shards_do(found, shards):
 
 def test_the_time_on_an_accelerator_is_work_over_speed_where_there_is_much(found):
     much = of(found, flops=1e12, evaluation_flops=1e13)
-    speed = V5E.peak * 0.05
+    speed = V5E.peak * estimate.UTILISATION
     (alone,) = estimate.seconds_on(much, V5E)
     assert alone == pytest.approx(2 * 6 * (100 * 1e12 + 1e13) / speed)
     (spread,) = estimate.seconds_on(much, V5E, chips=4)  # of 6 members, a chip has 2
