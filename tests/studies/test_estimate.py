@@ -77,7 +77,7 @@ def test_the_time_on_an_accelerator_is_work_over_speed_where_there_is_much(found
     assert alone == pytest.approx(2 * 6 * (100 * 1e12 + 1e13) / speed)
     (spread,) = estimate.seconds_on(much, V5E, chips=4)  # of 6 members, a chip has 2
     assert spread == pytest.approx(alone / 3)
-    assert estimate.seconds_on(much, V5E, of=2, utilisation=0.1).max() == pytest.approx(alone / 4)
+    assert estimate.seconds_on(much, V5E, of=2, utilisation=2 * estimate.UTILISATION).max() == pytest.approx(alone / 4)
 
 
 def test_the_time_on_an_accelerator_has_a_floor_where_there_is_little(found):
