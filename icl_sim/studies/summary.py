@@ -76,9 +76,11 @@ def _published(run: Run, found: Sequence[Verdict]) -> list[_Published]:
 
 def _made_by(run: Run) -> str:
     jax = run.about.get("versions", {}).get("jax")
+    devices = {device for device in run.about.get("devices", []) if not device.startswith("cpu")}
+    where = f" on {', '.join(sorted(devices))}" if devices else ""
     return (
         f"    {run.about.get('command', '')}\n\n"
-        f"{run.config.get('description', '')} {size(run)}, jax {jax}. Mean ± half of the 95 % "
+        f"{run.config.get('description', '')} {size(run)}, jax {jax}{where}. Mean ± half of the 95 % "
         f"t-interval over seeds, {curves.rule_told(run.table)}. Below it the published number, where there is one: ✓ "
         "if the interval lies within the tolerance of it, ✗ if it lies "
         "outside, no mark if it straddles the bound or seeds or steps are too few to say."

@@ -32,6 +32,12 @@ def test_cells_are_means_and_half_intervals_at_the_selected_step(tmp_path):
     assert _cells(text, "transformer**", "icl_error_low")[1].endswith("± 0.25")  # 4.303 * .1 / sqrt(3)
 
 
+def test_devices_are_named_where_they_are_not_the_cpu(tmp_path):
+    rows = report_runs.table(seeds=[0])
+    for devices, told in ([["cpu", "cpu"], "jax 1.2.3. Mean"], [["H100", "H100"], "jax 1.2.3 on H100. Mean"]):
+        assert told in summary.to_markdown(_run(tmp_path, rows, devices=devices), [])
+
+
 def test_a_second_swept_name_gives_a_table_per_value(tmp_path):
     rows = report_runs.table(**{"task.p_high": [0.5, 0.9]})
     text = summary.to_markdown(_run(tmp_path, rows), [])
