@@ -19,6 +19,7 @@ from flax import nnx
 
 from icl_sim.lm.architecture import Architecture, Rope
 from icl_sim.lm.attention import Past, attend, logits
+from icl_sim.predictors.networks import drawing
 from icl_sim.predictors.networks.seam import Functional, functional
 from icl_sim.types import Array, Leaf, setting, static
 
@@ -97,7 +98,7 @@ class Block(nnx.Module):
         a = self.architecture = architecture
 
         def linear(inputs: int, outputs: int, bias: bool) -> nnx.Linear:
-            draw = nnx.initializers.normal(a.initial_std)
+            draw = drawing.normal_of(a.initial_std)
             return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=draw, rngs=rngs)
 
         def norm(width: int = a.width, rms: bool = a.norm == "rms") -> Norm:
@@ -189,7 +190,7 @@ class Embedding(nnx.Module):
 
     def __init__(self, architecture: Architecture, rngs: nnx.Rngs):
         a = self.architecture = architecture
-        draw = nnx.initializers.normal(a.initial_std)
+        draw = drawing.normal_of(a.initial_std)
         self.token = nnx.Param(draw(rngs.params(), (a.vocab_size, a.embedded)))
         if a.positions == "learned":
             self.position = nnx.Param(draw(rngs.params(), (a.max_positions + a.position_offset, a.width)))
@@ -222,7 +223,7 @@ class Final(nnx.Module):
         if a.final_norm:
             self.norm = Norm(a, a.width, rms=a.norm == "rms", rngs=rngs)
         if a.projected:
-            draw = nnx.initializers.normal(a.initial_std)
+            draw = drawing.normal_of(a.initial_std)
             self.project = nnx.Linear(a.width, a.embedded, use_bias=False, kernel_init=draw, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
@@ -237,7 +238,7 @@ class Head(nnx.Module):
     def __init__(self, architecture: Architecture, rngs: nnx.Rngs):
         a = architecture
         if not a.tied:
-            draw = nnx.initializers.normal(a.initial_std)
+            draw = drawing.normal_of(a.initial_std)
             self.token = nnx.Param(draw(rngs.params(), (a.vocab_size, a.embedded)))
         if a.head_bias:
             self.bias = nnx.Param(jnp.zeros(a.vocab_size))
@@ -261,7 +262,7 @@ class Parts(NamedTuple):
 def parts(architecture: Architecture) -> Parts:
     """Its modules; what `init` makes for the layer is one layer's."""
     modules = (Embedding, Block, Final, Head)
-    return Parts(*(functional(functools.partial(module, architecture)) for module in modules))
+    return Parts(*(functional(functools.partial(module, architecture), together=True) for module in modules))
 
 
 def per_layer(architecture: Architecture) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import functools
 import jax
 from flax import nnx
 
+from icl_sim.predictors.networks.drawing import linear
 from icl_sim.predictors.networks.encoder import Encoder, encode, features, with_encoder
 from icl_sim.predictors.networks.seam import Functional, functional
 from icl_sim.types import Array, Batch, Key, Outputs, Params, Predictor, setting, static
@@ -17,7 +18,7 @@ class MLP(nnx.Module):
 
     def __init__(self, *sizes: int, rngs: nnx.Rngs):
         pairs = zip(sizes[:-1], sizes[1:], strict=True)
-        self.layers = nnx.List([nnx.Linear(inputs, outputs, rngs=rngs) for inputs, outputs in pairs])
+        self.layers = nnx.List([linear(inputs, outputs, rngs=rngs) for inputs, outputs in pairs])
 
     def __call__(self, x_BD: Array) -> Array:
         *hidden, last = self.layers
@@ -29,7 +30,7 @@ class MLP(nnx.Module):
 @functools.cache
 def mlp(*sizes: int) -> Functional:
     """A multi-layer perceptron of these sizes, inputs first, as pure functions."""
-    return functional(lambda rngs: MLP(*sizes, rngs=rngs))
+    return functional(lambda rngs: MLP(*sizes, rngs=rngs), together=True)
 
 
 @setting

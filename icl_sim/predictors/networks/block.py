@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from icl_sim.predictors.networks import attention
+from icl_sim.predictors.networks.drawing import linear
 from icl_sim.predictors.networks.intermediates import Intermediates
 from icl_sim.predictors.networks.positions import rotated
 from icl_sim.types import Array
@@ -105,13 +106,13 @@ class Block(nnx.Module):
         self.heads, self.replaced, self.exact_gelu = heads, replaced, exact_gelu
         self.attention_width = attention_width or width
         self.attention_norm = layer_norm(width, rngs)
-        self.qkv = nnx.Linear(width, 3 * self.attention_width, use_bias=attention_bias, rngs=rngs)
-        self.out = nnx.Linear(self.attention_width, width, use_bias=attention_bias, rngs=rngs)
+        self.qkv = linear(width, 3 * self.attention_width, use_bias=attention_bias, rngs=rngs)
+        self.out = linear(self.attention_width, width, use_bias=attention_bias, rngs=rngs)
         self.has_mlp = mlp_width > 0
         if self.has_mlp:
             self.mlp_norm = layer_norm(width, rngs)
-            self.up = nnx.Linear(width, mlp_width, rngs=rngs)
-            self.down = nnx.Linear(mlp_width, width, rngs=rngs)
+            self.up = linear(width, mlp_width, rngs=rngs)
+            self.down = linear(mlp_width, width, rngs=rngs)
 
     def __call__(
         self,

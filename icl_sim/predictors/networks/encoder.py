@@ -11,6 +11,7 @@ from flax import nnx
 
 from icl_sim import names
 from icl_sim.predictors.networks.convolution import convolve
+from icl_sim.predictors.networks.drawing import lecun_normal
 from icl_sim.predictors.networks.seam import Functional, functional
 from icl_sim.types import Array, Key, Params, setting, static
 
@@ -64,6 +65,7 @@ def _conv(inputs: int, outputs: int, size: int, stride: int, rngs: nnx.Rngs) -> 
         (size, size),
         strides=stride,
         use_bias=False,
+        kernel_init=lecun_normal,
         conv_general_dilated=convolve,
         rngs=rngs,
     )
@@ -128,7 +130,8 @@ def _network(
             strides=strides,
             blocks=blocks,
             rngs=rngs,
-        )
+        ),
+        together=True,
     )
 
 

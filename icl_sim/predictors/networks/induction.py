@@ -52,10 +52,9 @@ class InductionNetwork(Predictor):
         width = 2 * S - 1 + batch.max_offset + D
         key_attention, key_classifier, key_labels = jax.random.split(key, 3)
         names = [f"{part}{layer}" for layer in range(LAYERS) for part in ("key", "query", "value")]
-        attention = {
-            name: jax.random.normal(one, (width, width)) / math.sqrt(D)
-            for name, one in zip(names, jax.random.split(key_attention, len(names)), strict=True)
-        }
+        keys = jax.random.split(key_attention, len(names))
+        drawn = jax.vmap(lambda one: jax.random.normal(one, (width, width)))(keys) / math.sqrt(D)
+        attention = dict(zip(names, drawn, strict=True))
         layers = classifier(key_classifier, (width, *self.hidden, C))
         labels_CD = jax.random.normal(key_labels, (C, D)) / math.sqrt(D)
         return {"attention": attention, "classifier": layers, "labels": {"vectors": labels_CD}}

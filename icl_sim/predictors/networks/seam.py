@@ -14,6 +14,7 @@ import jax
 from flax import nnx, traverse_util
 
 from icl_sim import precision
+from icl_sim.predictors.networks import drawing
 from icl_sim.types import Key, Params
 
 
@@ -24,18 +25,23 @@ class Functional(NamedTuple):
     apply: Callable[..., Any]
 
 
-def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Functional:
-    """Splits the module that `build` makes into structure, kept here, and parameters, kept by the caller.
+def functional(build: Callable[[Any], nnx.Module], *, together: bool = False) -> Functional:
+    """Splits the module that `build(rngs)` makes into structure, kept here, and parameters, kept by the caller.
 
     The structure comes from an abstract evaluation, so no array is made but by `init`. The keys of the
     parameters are strings throughout (NNX numbers the items of a list), as pytrees and checkpoints want them.
+
+    Args:
+      together: whether the module draws by the initialisers of `drawing` alone. Then all is drawn at once.
     """
-    graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    keys = drawing.Keys()
+    graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build(keys if together else nnx.Rngs(0))))
     paths = {tuple(map(str, path)): path for path in traverse_util.flatten_dict(nnx.to_pure_dict(abstract))}
 
     @jax.jit  # traced once a network, which takes NNX some time
     def init(key: Key) -> Params:
-        state = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)))))
+        module = build(drawing.Keys(drawing.together(key, keys.wanted)) if together else nnx.Rngs(key))
+        state = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(module)))
         return traverse_util.unflatten_dict({name: state[path] for name, path in paths.items()})
 
     def apply(params: Params, *args: Any, **kwargs: Any) -> Any:

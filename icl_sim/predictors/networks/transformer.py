@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from icl_sim import names
-from icl_sim.predictors.networks import attention
+from icl_sim.predictors.networks import attention, drawing
 from icl_sim.predictors.networks.block import BLOCKS, GELUS, Block, layer_norm, normed_rows, rows_of
 from icl_sim.predictors.networks.copying import copying_of_heads
 from icl_sim.predictors.networks.encoder import Encoder, encode, features, with_encoder
@@ -71,9 +71,10 @@ class TransformerNetwork(nnx.Module):
     """Blocks on tokens made of inputs `[B, L+1, E]`, or symbols `[B, L+1]`, and targets `[B, L]`."""
 
     def __init__(self, plan: Plan, rngs: nnx.Rngs):
-        width, answers, linear = plan.width, max(plan.classes, 1), functools.partial(nnx.Linear, use_bias=plan.end_bias)
+        width, answers = plan.width, max(plan.classes, 1)
+        linear = functools.partial(drawing.linear, use_bias=plan.end_bias)
         self.plan = plan
-        table = functools.partial(nnx.Linear, use_bias=False, kernel_init=nnx.initializers.truncated_normal(TABLE_STD))
+        table = functools.partial(nnx.Linear, use_bias=False, kernel_init=drawing.truncated_normal(TABLE_STD))
         embedding = table if plan.embedding == "table" else linear
         if plan.tokens in ("interleaved", "inputs"):
             if not plan.inputs:
@@ -85,7 +86,7 @@ class TransformerNetwork(nnx.Module):
         else:
             self.token = linear(plan.inputs + (plan.tokens != "shared"), width, rngs=rngs)
         if plan.positions:
-            self.position = nnx.Param(jax.random.normal(rngs.params(), (plan.positions, width)) / math.sqrt(width))
+            self.position = nnx.Param(drawing.normal(rngs.params(), (plan.positions, width)) / math.sqrt(width))
         self.blocks = nnx.List([plan.block(rngs) for _ in range(plan.depth)])
         self.norm = None if plan.replaced else layer_norm(width, rngs)
         self.head = linear(width, answers, rngs=rngs)
@@ -183,12 +184,12 @@ def _looked_up(layer: nnx.Linear, y_BL: Array) -> Array:
 
 @functools.cache
 def _network(plan: Plan) -> Functional:
-    return functional(functools.partial(TransformerNetwork, plan))
+    return functional(functools.partial(TransformerNetwork, plan), together=True)
 
 
 @functools.cache
 def _block(plan: Plan) -> Functional:
-    return functional(plan.block)
+    return functional(plan.block, together=True)
 
 
 @setting
