@@ -10,9 +10,10 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-# Compiling is most of what tests take, and without optimising it takes a fifth. Flags of one's own win: to test what
-# users run, XLA_FLAGS="--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true".
-QUICKLY = "--xla_backend_optimization_level=0"
+# Compiling is most of what tests take. Without optimising it takes a fifth, and a sixth less again if programs are not
+# cut for several threads, since a worker has one core. Flags of one's own win: to test what users run,
+# XLA_FLAGS="--xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true".
+QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 if jax.__version_info__ < (0, 11):  # later ones know no other emitters, and end the process at a flag unknown to them
     QUICKLY += " --xla_cpu_use_fusion_emitters=false"
 
