@@ -10,6 +10,7 @@ from jax.lax import Precision
 from jax.sharding import Mesh
 
 from icl_sim.engine.program import Program
+from icl_sim.lm import decoder, dual, tiny
 from icl_sim.predictors.in_weight import mlp
 from tests.engine.toys import group, member
 
@@ -39,6 +40,13 @@ def test_a_network_and_its_gradient(said, wanted):
         found = of_gradient()
     assert len(found) >= 3
     assert set(found) == {(wanted, wanted)}
+
+
+def test_what_is_measured_of_attention():
+    traced = jax.make_jaxpr(dual.relaxation_of_heads, static_argnums=0)(
+        tiny.ARCHITECTURE, decoder.init(tiny.ARCHITECTURE, jax.random.key(0)), jnp.arange(4)
+    )
+    assert set(products(traced.jaxpr)) == {(Precision.HIGHEST, Precision.HIGHEST)}
 
 
 @pytest.mark.parametrize(("said", "wanted"), [(None, Precision.HIGHEST), ("bfloat16", Precision.DEFAULT)])

@@ -15,8 +15,8 @@ class Accelerator:
     """One chip.
 
     Attributes:
-      peak: floating-point operations per second of dense products, of float32 matrices as jax computes them by default:
-        in one pass of bfloat16 on TPUs, in TF32 on GPUs.
+      peak: floating-point operations per second of dense products, of float32 matrices in the fast mode, which is jax's
+        default and not ours (`icl_sim/precision.py`): in one pass of bfloat16 on TPUs, in TF32 on GPUs.
       memory: bytes.
       source: of both numbers.
     """

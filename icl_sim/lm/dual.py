@@ -18,6 +18,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from icl_sim import precision
 from icl_sim.lm import decoder
 from icl_sim.lm.architecture import Architecture
 from icl_sim.lm.layers import per_layer
@@ -120,10 +121,11 @@ def relaxation_of_heads(architecture: Architecture, params: Params, ids_T: Array
 
 def _relaxation(products_N: Array, divisor: Array, values_NV: Array) -> Relaxation:
     """Attention by softmax(products / divisor) against attention by the products themselves."""
-    attended_V = values_NV.T @ jax.nn.softmax(products_N / divisor)
-    relaxed_V = values_NV.T @ products_N
+    with precision.full():
+        attended_V = values_NV.T @ jax.nn.softmax(products_N / divisor)
+        relaxed_V = values_NV.T @ products_N
+        product = attended_V @ relaxed_V
     size, relaxed_size = jnp.linalg.norm(attended_V), jnp.linalg.norm(relaxed_V)
-    product = attended_V @ relaxed_V
     scale = product / jnp.square(relaxed_size)
     return Relaxation(
         error=jnp.linalg.norm(attended_V - relaxed_V) / size,

@@ -30,7 +30,7 @@ def draw(scheme: str, key: Key, shapes: Params, depth: int) -> Params:
     return jax.tree.unflatten(
         structure,
         [
-            jnp.full(leaf.shape, scale) if array is None else array * scale
+            jnp.full(leaf.shape, scale, float) if array is None else array * scale
             for array, (_, scale), (_, leaf) in zip(drawn, laws, leaves, strict=True)
         ],
     )

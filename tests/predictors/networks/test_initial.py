@@ -28,6 +28,14 @@ def start(make_regression):
     return make
 
 
+@pytest.mark.parametrize("scheme", ["gpt2", "gpt2_core", "uniform", "lecun"])
+def test_parameters_are_of_the_type_that_training_gives_back(scheme, make_regression):
+    """Or what trains them would be compiled twice."""
+    model = Transformer(depth=1, width=8, heads=2, initial=scheme, tokens="shared", position="learned")
+    started = jax.eval_shape(lambda key: model.init(key, make_regression(dim=3)), jax.random.key(0))
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(started))
+
+
 def normal(leaf, std):
     """Whether the sample deviation is std within 4 standard errors, and the tails are a normal's."""
     assert np.std(leaf) == pytest.approx(std, rel=4 / math.sqrt(2 * leaf.size))
