@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
 import stat
 from pathlib import Path
 
 import jax
+
+log = logging.getLogger("icl_sim")
 
 VARIABLE = "ICL_SIM_CACHE"  # names another folder; "off" for none
 MOST_BYTES = 4 * 2**30  # of compiled programs, the least recently used going first
@@ -39,7 +42,13 @@ def keep_compiled() -> None:
     Programs for CPUs hold instructions of the CPU that they were compiled on: each kind has a folder of its own, since
     the machines of a cluster share a home.
     """
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR") or (path := folder()) is None:
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    if (path := folder()) is None:
+        if (named := os.environ.get(VARIABLE, "off")) not in ("", "off"):
+            log.warning(
+                "%s is %r, no folder that you alone may write to: nothing is kept between runs.", VARIABLE, named
+            )
         return
     jax.config.update("jax_compilation_cache_dir", str(path / "compiled" / _kind_of_cpu()))
     jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)

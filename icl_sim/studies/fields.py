@@ -180,8 +180,8 @@ def _as_float(number: Any) -> Any:
 
 
 def _check_held(kind: type, name: str, number: float, path: str) -> None:
-    """Raises ValueError for NaN, inf where the field does not say so, and what 32 bits, in which leaves travel, cannot
-    hold."""
+    """Raises ValueError for NaN, inf where the field does not say so, and what 32 bits cannot hold, in which leaves
+    travel and sizes are counted."""
     refused = None
     if number != number or (abs(number) == math.inf and not _is_unbounded(kind, name)):
         refused = "finite"
@@ -189,6 +189,8 @@ def _check_held(kind: type, name: str, number: float, path: str) -> None:
         refused = f"at most {_LARGEST:.2g} in size, the most that single precision holds"
     elif isinstance(number, int) and {float, int, bool} <= declared(kind)[name] and not -(2**31) <= number < 2**32:
         refused = "from -2^31 to 2^32 - 1"
+    elif isinstance(number, int) and float not in declared(kind)[name] and abs(number) >= 2**31:
+        refused = "below 2^31 in size, to which jax counts"
     if refused:
         raise ValueError(f"{path}.{name} is {reprlib.repr(number)}; it must be {refused}.")
 

@@ -39,10 +39,11 @@ def test_a_folder_that_others_can_write_to_is_not_read(home, asked):
 
 
 @pytest.mark.parametrize("value", ["off", "/proc/nowhere"])
-def test_no_folder_is_no_cache(value, asked, monkeypatch):
+def test_no_folder_is_no_cache(value, asked, monkeypatch, caplog):
     monkeypatch.setenv(cache.VARIABLE, value)
     cache.keep_compiled()
     assert cache.folder() is None and not asked
+    assert ("ICL_SIM_CACHE is '/proc/nowhere'" in caplog.text) == (value != "off")
 
 
 def test_what_the_user_told_jax_counts(asked, monkeypatch):

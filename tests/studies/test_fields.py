@@ -98,12 +98,13 @@ def test_wrong_types_are_named(name, value):
         ("rates", (0.5, "x"), r"is \(0.5, 'x'\); it must be a tuple of numbers"),
         ("inner.noise", math.inf, "is inf; it must be finite"),
         ("count", 2**32, r"is 4294967296; it must be from -2\^31 to 2\^32 - 1"),
+        ("size", 2**31, r"is 2147483648; it must be below 2\^31 in size"),
     ],
 )
-def test_numbers_that_a_leaf_cannot_hold_are_refused(name, value, sentence):
+def test_numbers_that_32_bits_cannot_hold_are_refused(name, value, sentence):
     with pytest.raises(ValueError, match=rf"task\.{name} {sentence}"):
         fields.replaced(Outer(), name, value, "task")
-    assert fields.replaced(Outer(), "size", 2**40, "task").size == 2**40
+    assert fields.replaced(Outer(), "size", 2**31 - 1, "task").size == 2**31 - 1
 
 
 def test_unknown_names_get_the_nearest():
