@@ -98,7 +98,7 @@ class Block(nnx.Module):
         a = self.architecture = architecture
 
         def linear(inputs: int, outputs: int, bias: bool) -> nnx.Linear:
-            draw = drawing.normal_of(a.initial_std)
+            draw = drawing.scaled_normal(a.initial_std)
             return nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=draw, rngs=rngs)
 
         def norm(width: int = a.width, rms: bool = a.norm == "rms") -> Norm:
@@ -190,7 +190,7 @@ class Embedding(nnx.Module):
 
     def __init__(self, architecture: Architecture, rngs: nnx.Rngs):
         a = self.architecture = architecture
-        draw = drawing.normal_of(a.initial_std)
+        draw = drawing.scaled_normal(a.initial_std)
         self.token = nnx.Param(draw(rngs.params(), (a.vocab_size, a.embedded)))
         if a.positions == "learned":
             self.position = nnx.Param(draw(rngs.params(), (a.max_positions + a.position_offset, a.width)))
@@ -223,7 +223,7 @@ class Final(nnx.Module):
         if a.final_norm:
             self.norm = Norm(a, a.width, rms=a.norm == "rms", rngs=rngs)
         if a.projected:
-            draw = drawing.normal_of(a.initial_std)
+            draw = drawing.scaled_normal(a.initial_std)
             self.project = nnx.Linear(a.width, a.embedded, use_bias=False, kernel_init=draw, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
@@ -238,7 +238,7 @@ class Head(nnx.Module):
     def __init__(self, architecture: Architecture, rngs: nnx.Rngs):
         a = architecture
         if not a.tied:
-            draw = drawing.normal_of(a.initial_std)
+            draw = drawing.scaled_normal(a.initial_std)
             self.token = nnx.Param(draw(rngs.params(), (a.vocab_size, a.embedded)))
         if a.head_bias:
             self.bias = nnx.Param(jnp.zeros(a.vocab_size))

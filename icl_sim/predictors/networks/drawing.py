@@ -78,12 +78,12 @@ def normal(key: Any, shape: tuple[int, ...], dtype: Any = None) -> Array:
     return _of(key, jax.random.normal, shape, dtype)
 
 
-def truncated_normal(std: float) -> Callable[..., Array]:
-    """flax's initialiser of this name: `std` times standard normal numbers within 2."""
+def scaled_truncated_normal(std: float) -> Callable[..., Array]:
+    """flax's initialiser `truncated_normal`: `std` times standard normal numbers within 2."""
     return lambda key, shape, dtype=None: _of(key, _within_2, shape, dtype) * jnp.asarray(std, dtype)
 
 
-def normal_of(std: float) -> Callable[..., Array]:
+def scaled_normal(std: float) -> Callable[..., Array]:
     """flax's initialiser `normal`: `std` times standard normal numbers."""
     return lambda key, shape, dtype=None: normal(key, shape, dtype) * jnp.asarray(std, dtype)
 

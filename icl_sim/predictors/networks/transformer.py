@@ -74,7 +74,7 @@ class TransformerNetwork(nnx.Module):
         width, answers = plan.width, max(plan.classes, 1)
         linear = functools.partial(drawing.linear, use_bias=plan.end_bias)
         self.plan = plan
-        table = functools.partial(nnx.Linear, use_bias=False, kernel_init=drawing.truncated_normal(TABLE_STD))
+        table = functools.partial(nnx.Linear, use_bias=False, kernel_init=drawing.scaled_truncated_normal(TABLE_STD))
         embedding = table if plan.embedding == "table" else linear
         if plan.tokens in ("interleaved", "inputs"):
             if not plan.inputs:

@@ -31,8 +31,8 @@ class Theirs(nnx.Module):
 class Ours(Theirs):
     linear = staticmethod(drawing.linear)
     conv = staticmethod(lambda *args, **kwargs: nnx.Conv(*args, kernel_init=drawing.lecun_normal, **kwargs))
-    table = staticmethod(drawing.truncated_normal(0.3))
-    normal = staticmethod(drawing.normal_of(0.7))
+    table = staticmethod(drawing.scaled_truncated_normal(0.3))
+    normal = staticmethod(drawing.scaled_normal(0.7))
 
 
 @pytest.mark.parametrize("large", [2**16, 100])  # all of a law in rows, or the longest alone
