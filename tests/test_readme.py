@@ -1,12 +1,16 @@
-"""The Python of the README runs as printed, only shorter."""
+"""The Python of the README runs as printed, only shorter; that of the page on extending too."""
 
 import re
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+EXTENDING = README.parent / "docs" / "extending.md"
+PYTHON = re.compile(r"```python\n(.*?)```", flags=re.DOTALL)
+BLOCKS = PYTHON.findall(README.read_text())
 # Two compile for a quarter of a minute each.
 NUMBERS = [pytest.param(n, marks=pytest.mark.fleet) if n < 2 else n for n in range(len(BLOCKS))]
 SHORTER = {
@@ -33,3 +37,14 @@ def test_every_file_that_the_readme_links_exists():
     assert links
     missing = [link for link in links if not (README.parent / link).exists()]
     assert not missing
+
+
+def test_the_task_of_the_page_on_extending_is_one():
+    (code,) = [block for block in PYTHON.findall(EXTENDING.read_text()) if "(Task)" in block]
+    exec(compile(code, "the task", "exec"), told := {"__name__": "__main__"})
+    task = told["Signs"]()
+    assert set(task.evaluation_sets()) == {"default", "clean"}
+    batch = task.evaluation_sets()["clean"].sample(jax.random.key(0), 64)
+    assert np.array_equal(batch.targets, batch.inputs[..., 0] > 0)
+    with pytest.raises(ValueError, match="flip is 0.9"):
+        task.replace(flip=0.9).check()
