@@ -24,44 +24,65 @@ def layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
     return nnx.LayerNorm(width, epsilon=EPSILON, use_fast_variance=False, rngs=rngs)
 
 
-def rows_of(layer: nnx.Linear, x_BTD: Array) -> Array:
-    """Applies a layer to the rows of one matrix, all tokens of all sequences."""
-    return jnp.reshape(layer(jnp.reshape(x_BTD, (-1, x_BTD.shape[-1]))), (*x_BTD.shape[:2], -1))
+def rows(x_BTD: Array) -> Array:
+    """All tokens of all sequences as one matrix, `[B T, D]`."""
+    return jnp.reshape(x_BTD, (-1, x_BTD.shape[-1]))
 
 
-def normed_rows(norm: nnx.LayerNorm, layer: nnx.Linear, x_BTD: Array) -> Array:
+def tokens(x_RD: Array, sequences: int) -> Array:
+    """Rows as the tokens of so many sequences, `[B, T, D]`."""
+    return jnp.reshape(x_RD, (sequences, -1, x_RD.shape[-1]))
+
+
+def normed(norm: nnx.LayerNorm, layer: nnx.Linear, x_RD: Array) -> Array:
     """The layer applied to the norm of rows.
 
     Where there are more rows than the layer has columns, scale and bias of the norm are multiplied into the layer
     instead of into every row: on a CPU a tenth of the whole step of a regression network.
     """
     kernel_DF: Array = layer.kernel[...]  # type: ignore
-    rows, width = math.prod(x_BTD.shape[:2]), x_BTD.shape[-1]
-    if rows <= kernel_DF.shape[1]:
-        return rows_of(layer, norm(x_BTD))
+    if x_RD.shape[0] <= kernel_DF.shape[1]:
+        return layer(norm(x_RD))
     scale_D, shift_D = norm.scale[...], norm.bias[...]  # type: ignore
-    centred_BTD = x_BTD - jnp.mean(x_BTD, axis=-1, keepdims=True)
-    variance_BT1 = jnp.mean(jnp.square(centred_BTD), axis=-1, keepdims=True)
-    normed_RD = jnp.reshape(centred_BTD * jax.lax.rsqrt(variance_BT1 + EPSILON), (rows, width))
     bias_F = shift_D @ kernel_DF
     if layer.bias is not None:
         bias_F = bias_F + layer.bias[...]
-    y_RF = normed_RD @ (scale_D[:, None] * kernel_DF) + bias_F[None]
-    return jnp.reshape(y_RF, (*x_BTD.shape[:2], -1))
+    return standardised(x_RD) @ (scale_D[:, None] * kernel_DF) + bias_F[None]
 
 
-def narrowed_rows(layer: nnx.Linear, x_BTF: Array) -> Array:
+def narrowed(layer: nnx.Linear, x_RF: Array) -> Array:
     """The layer applied to rows that are wider than what it makes of them.
 
     Where there are many, the kernel is transposed first, and so is its gradient: a product of columns with columns,
     which a CPU multiplies half as fast again where the narrow ones come first. The barrier keeps XLA from undoing it.
     """
     kernel_FD: Array = layer.kernel[...]  # type: ignore
-    if math.prod(x_BTF.shape[:2]) <= kernel_FD.shape[0]:
-        return rows_of(layer, x_BTF)
+    if x_RF.shape[0] <= kernel_FD.shape[0]:
+        return layer(x_RF)
     kernel_DF = jax.lax.optimization_barrier(kernel_FD.T)
-    y_RD = jnp.einsum("RF,DF->RD", jnp.reshape(x_BTF, (-1, x_BTF.shape[-1])), kernel_DF)
-    return jnp.reshape(y_RD + layer.bias[...][None], (*x_BTF.shape[:2], -1))  # type: ignore
+    return jnp.einsum("RF,DF->RD", x_RF, kernel_DF) + layer.bias[...][None]  # type: ignore
+
+
+@jax.custom_jvp
+def standardised(x_RD: Array) -> Array:
+    """Rows of mean 0 and variance 1, but for `EPSILON`."""
+    return _standardised(x_RD)[0]
+
+
+@standardised.defjvp
+def _standardised_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # In this order XLA adds the gradient to that of the residual stream once, and not anew in every block below.
+    (y_RD, inverse_R1), (dx_RD,) = _standardised(*primals), tangents
+    scaled_RD = inverse_R1 * dx_RD
+    along_R1 = jnp.mean(scaled_RD * y_RD, axis=-1, keepdims=True)
+    return y_RD, scaled_RD - jnp.mean(scaled_RD, axis=-1, keepdims=True) - along_R1 * y_RD
+
+
+def _standardised(x_RD: Array) -> tuple[Array, Array]:
+    """With the inverse of their deviations, `[R, 1]`."""
+    centred_RD = x_RD - jnp.mean(x_RD, axis=-1, keepdims=True)
+    inverse_R1 = jax.lax.rsqrt(jnp.mean(jnp.square(centred_RD), axis=-1, keepdims=True) + EPSILON)
+    return centred_RD * inverse_R1, inverse_R1
 
 
 @jax.custom_jvp
@@ -136,11 +157,13 @@ class Block(nnx.Module):
           rotary_TK: the sinusoid of the tokens' positions, as wide as a head, if it rotates queries and keys.
           at_once: whether heads attend all at once: half the program to compile.
         """
-        T, H, K = x_BTD.shape[1], self.heads, self.attention_width // self.heads
+        B, T, H, K = *x_BTD.shape[:2], self.heads, self.attention_width // self.heads
         asked = slice(-1, None) if last_only else slice(None, None, every)
         seen_QT = jnp.tri(T, dtype=bool)[asked] if causal and not last_only else None
-        x_BTD, qkv = self._into(self.attention_norm, self.qkv, x_BTD)
-        x_BQD = x_BTD[:, asked]
+        x_RD, qkv_RA = self._into(self.attention_norm, self.qkv, rows(x_BTD))
+        if last_only or every > 1:
+            x_RD = rows(tokens(x_RD, B)[:, asked])
+        qkv = tokens(qkv_RA, B)
         if at_once:  # each a sequence of its own
             parts = [jnp.reshape(self._of_heads(x_BTA), (-1, T, K)) for x_BTA in jnp.split(qkv, 3, axis=-1)]
         else:
@@ -152,18 +175,18 @@ class Block(nnx.Module):
         mixed = [attention.attend(q[:, asked], k, v, seen_QT) for q, k, v in heads]
         if at_once:
             mix_BHQK, map_BHQT = (jnp.reshape(x, (-1, H, *x.shape[1:])) for x in mixed[0])
-            mix_BQA = jnp.reshape(jnp.swapaxes(mix_BHQK, 1, 2), (*x_BQD.shape[:2], -1))
+            mix_BQA = jnp.reshape(jnp.swapaxes(mix_BHQK, 1, 2), (B, mix_BHQK.shape[2], -1))
         else:
             mix_BQA = jnp.concatenate([mix_BQK for mix_BQK, _ in mixed], axis=-1)
             map_BHQT = jnp.stack([map_BQT for _, map_BQT in mixed], axis=1)
         if momentum_TT is not None:
             v_BTA = qkv[..., 2 * self.attention_width :] if at_once else jnp.concatenate(parts[2 * H :], axis=-1)
             mix_BQA = mix_BQA + jnp.einsum("QT,BTA->BQA", momentum_TT[asked], v_BTA)
-        x_BQD = x_BQD + rows_of(self.out, mix_BQA)
+        x_RD = x_RD + self.out(rows(mix_BQA))
         if self.has_mlp:
-            x_BQD, added_BQD = self._mlp(x_BQD)
-            x_BQD = x_BQD + added_BQD
-        return x_BQD, map_BHQT
+            x_RD, added_RD = self._mlp(x_RD)
+            x_RD = x_RD + added_RD
+        return tokens(x_RD, B), map_BHQT
 
     def step_by_step(
         self,
@@ -176,9 +199,9 @@ class Block(nnx.Module):
         rotary_TK: Array | None = None,
     ) -> Array:
         """The residual stream of all tokens, each intermediate of layer number `layer` shown to `seen` on the way."""
-        T = x_BTD.shape[1]
-        x_BTD, qkv = self._into(self.attention_norm, self.qkv, x_BTD)
-        q_BHTK, k_BHTK, v_BHTK = (self._of_heads(part_BTA) for part_BTA in jnp.split(qkv, 3, axis=-1))
+        B, T = x_BTD.shape[:2]
+        x_RD, qkv_RA = self._into(self.attention_norm, self.qkv, rows(x_BTD))
+        q_BHTK, k_BHTK, v_BHTK = (self._of_heads(part_BTA) for part_BTA in jnp.split(tokens(qkv_RA, B), 3, axis=-1))
         if rotary_TK is not None:
             q_BHTK, k_BHTK = (jax.vmap(rotated, (1, None), 1)(x, rotary_TK) for x in (q_BHTK, k_BHTK))
         q_BHTK, k_BHTK = seen(f"queries/{layer}", q_BHTK), seen(f"keys/{layer}", k_BHTK)
@@ -192,26 +215,26 @@ class Block(nnx.Module):
         if momentum_TT is not None:
             mix_BHTK = mix_BHTK + jnp.einsum("QT,BHTK->BHQK", momentum_TT, v_BHTK)
         mix_BHTK = seen(f"heads/{layer}", mix_BHTK)
-        mix_BTA = jnp.reshape(jnp.swapaxes(mix_BHTK, 1, 2), (*x_BTD.shape[:2], -1))
-        x_BTD = x_BTD + rows_of(self.out, mix_BTA)
+        mix_BTA = jnp.reshape(jnp.swapaxes(mix_BHTK, 1, 2), (B, T, -1))
+        x_RD = x_RD + self.out(rows(mix_BTA))
         if self.has_mlp:
-            x_BTD, added_BTD = self._mlp(x_BTD)
-            x_BTD = x_BTD + seen(f"mlp/{layer}", added_BTD)
-        return seen(f"residual/{layer + 1}", x_BTD)
+            x_RD, added_RD = self._mlp(x_RD)
+            x_RD = x_RD + rows(seen(f"mlp/{layer}", tokens(added_RD, B)))
+        return seen(f"residual/{layer + 1}", tokens(x_RD, B))
 
     def _of_heads(self, x_BTA: Array) -> Array:
         """Heads side by side as an axis, `[B, H, T, K]`."""
         return jnp.swapaxes(jnp.reshape(x_BTA, (*x_BTA.shape[:2], self.heads, -1)), 1, 2)
 
-    def _mlp(self, x_BQD: Array) -> tuple[Array, Array]:
+    def _mlp(self, x_RD: Array) -> tuple[Array, Array]:
         """The stream, and what the MLP adds to it."""
-        x_BQD, up_BQF = self._into(self.mlp_norm, self.up, x_BQD)
-        hidden_BQF = jax.nn.gelu(up_BQF, approximate=False) if self.exact_gelu else tanh_gelu(up_BQF)
-        return x_BQD, narrowed_rows(self.down, hidden_BQF)
+        x_RD, up_RF = self._into(self.mlp_norm, self.up, x_RD)
+        hidden_RF = jax.nn.gelu(up_RF, approximate=False) if self.exact_gelu else tanh_gelu(up_RF)
+        return x_RD, narrowed(self.down, hidden_RF)
 
-    def _into(self, norm: nnx.LayerNorm, layer: nnx.Linear, x_BTD: Array) -> tuple[Array, Array]:
+    def _into(self, norm: nnx.LayerNorm, layer: nnx.Linear, x_RD: Array) -> tuple[Array, Array]:
         """The stream, and what the layer makes of its norm. The norm takes the stream's place if it is replaced."""
         if self.replaced:
-            x_BTD = norm(x_BTD)
-            return x_BTD, rows_of(layer, x_BTD)
-        return x_BTD, normed_rows(norm, layer, x_BTD)
+            x_RD = norm(x_RD)
+            return x_RD, layer(x_RD)
+        return x_RD, normed(norm, layer, x_RD)

@@ -18,15 +18,20 @@ def interleave(x_BSD: Array, y_BLD: Array) -> Array:
 
 
 def projected(x_BSE: Array, y_BL: Array, kernel_ED: Array, bias_D: Array | None, tokens: str) -> Array:
-    """Tokens of real targets under one projection, without making the coordinates that are 0.
+    """Tokens of real targets under one projection.
 
     "separate" projects x as [0, x] and y as [y, 0]; "shared" x as it is and y as [y, 0], in the first coordinate of
     x; both interleaved, `[B, 2L+1, D]`. "concatenated" projects [x, y], and the query as [x, 0], `[B, L+1, D]`.
+
+    The coordinates that are 0 are multiplied too: one product of all rows, whose gradient a CPU has a thirtieth of the
+    step of a regression network sooner than those of its parts.
     """
     y_BL1 = y_BL[..., None]
     if tokens == "concatenated":
-        y_BS1 = jnp.pad(y_BL1, ((0, 0), (0, 1), (0, 0)))
-        x_BTD = x_BSE @ kernel_ED[:-1] + y_BS1 * kernel_ED[-1][None, None]
+        token_BTE = jnp.concatenate([x_BSE, jnp.pad(y_BL1, ((0, 0), (0, 1), (0, 0)))], axis=-1)
     else:
-        x_BTD = interleave(x_BSE @ kernel_ED[tokens == "separate" :], y_BL1 * kernel_ED[0][None, None])
+        x_BSE = jnp.pad(x_BSE, ((0, 0), (0, 0), (int(tokens == "separate"), 0)))
+        token_BTE = interleave(x_BSE, jnp.pad(y_BL1, ((0, 0), (0, 0), (0, x_BSE.shape[-1] - 1))))
+    x_RD = jnp.reshape(token_BTE, (-1, token_BTE.shape[-1])) @ kernel_ED
+    x_BTD = jnp.reshape(x_RD, (*token_BTE.shape[:2], -1))
     return x_BTD if bias_D is None else x_BTD + bias_D[None, None]

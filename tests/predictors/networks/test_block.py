@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from icl_sim.predictors import Transformer
-from icl_sim.predictors.networks.block import Block, tanh_gelu
+from icl_sim.predictors.networks.block import EPSILON, Block, standardised, tanh_gelu
 from icl_sim.predictors.networks.positions import rotated, sinusoid
 from icl_sim.predictors.networks.seam import functional
 
@@ -84,3 +84,22 @@ def test_the_gelu_with_a_slope_of_its_own_is_that_of_jax():
     own, library = ((f, jax.grad(f), jax.grad(jax.grad(f))) for f in (tanh_gelu, jax.nn.gelu))
     for mine, theirs in zip(own, library, strict=True):
         np.testing.assert_allclose(jax.vmap(mine)(x_N), jax.vmap(theirs)(x_N), atol=1e-4)
+
+
+def test_standardised_rows_have_the_derivatives_of_the_formula():
+    def formula(x_RD):
+        centred_RD = x_RD - jnp.mean(x_RD, axis=-1, keepdims=True)
+        return centred_RD / jnp.sqrt(jnp.mean(centred_RD**2, axis=-1, keepdims=True) + EPSILON)
+
+    with jax.enable_x64(True):
+        # The last row is so flat that EPSILON counts.
+        x_RD = jnp.asarray(np.random.default_rng(1).normal(size=(4, 6)) * np.array([[1.0], [30.0], [0.1], [0.003]]))
+        d_RD = jnp.asarray(np.random.default_rng(2).normal(size=(4, 6)))
+
+        def derivatives(f):
+            loss = jax.grad(lambda x_RD: jnp.sum(d_RD * jnp.sin(f(x_RD))))
+            return f(x_RD), jax.jvp(f, (x_RD,), (d_RD,))[1], loss(x_RD), jax.jvp(loss, (x_RD,), (d_RD,))[1]
+
+        both = (jax.jit(derivatives, static_argnums=0)(f) for f in (standardised, formula))
+        for own, written in zip(*both, strict=True):
+            np.testing.assert_allclose(own, written, rtol=1e-9, atol=1e-9)
