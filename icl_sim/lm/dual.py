@@ -95,7 +95,7 @@ jax.tree_util.register_dataclass(Relaxation, ["error", "cosine", "scale", "scale
 
 def relaxation(query_K: Array, keys_NK: Array, values_NV: Array) -> Relaxation:
     """Compares `softmax_attention` with `linear_attention` at one query, both as the paper writes them."""
-    return _relaxation(keys_NK @ query_K, jnp.sqrt(float(len(query_K))), values_NV)
+    return _relaxation(keys_NK @ query_K, jnp.sqrt(float(len(query_K))), values_NV, jnp.ones(len(keys_NK), bool))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -103,27 +103,30 @@ def relaxation_of_heads(architecture: Architecture, params: Params, ids_T: Array
     """`relaxation` of every attention head of a language model at the last token of a text, each `[layers, H]`.
 
     Products of queries and keys are those after rotation, at which softmax looks, and are relaxed without their scale.
+    Both see the same tokens, in a layer with a window those in it.
     """
     last_BP = jnp.asarray([[len(ids_T) - 1]])
     out = decoder.forward(architecture, params, ids_T[None], record=("logits",), recorded_BP=last_BP)
     logits_LHN = out.record["logits"][:, 0, :, 0]
     values_LNGK = out.cache.value_LBSGK[:, 0]
     values_LHNK = jnp.repeat(jnp.swapaxes(values_LNGK, 1, 2), architecture.heads // architecture.kv_heads, axis=1)
-    scale_L = per_layer(architecture)["scale"]
+    own = per_layer(architecture)
+    age_N = jnp.arange(len(ids_T))[::-1]
 
-    def layer(logits_HN: Array, values_HNK: Array, scale: Array) -> Relaxation:
-        return jax.vmap(lambda logits_N, values_NK: _relaxation(logits_N / scale, 1 / scale, values_NK))(
-            logits_HN, values_HNK
-        )
+    def layer(logits_HN: Array, values_HNK: Array, scale: Array, window: Array) -> Relaxation:
+        def head(logits_N: Array, values_NK: Array) -> Relaxation:
+            return _relaxation(logits_N / scale, 1 / scale, values_NK, age_N < window)
 
-    return jax.vmap(layer)(logits_LHN, values_LHNK, jnp.asarray(scale_L))
+        return jax.vmap(head)(logits_HN, values_HNK)
+
+    return jax.vmap(layer)(logits_LHN, values_LHNK, jnp.asarray(own["scale"]), jnp.asarray(own["window"]))
 
 
-def _relaxation(products_N: Array, divisor: Array, values_NV: Array) -> Relaxation:
-    """Attention by softmax(products / divisor) against attention by the products themselves."""
+def _relaxation(products_N: Array, divisor: Array, values_NV: Array, seen_N: Array) -> Relaxation:
+    """Attention by softmax(products / divisor) against attention by the products themselves, of the tokens seen."""
     with precision.full():
-        attended_V = values_NV.T @ jax.nn.softmax(products_N / divisor)
-        relaxed_V = values_NV.T @ products_N
+        attended_V = values_NV.T @ jax.nn.softmax(products_N / divisor, where=seen_N)
+        relaxed_V = values_NV.T @ jnp.where(seen_N, products_N, 0)
         product = attended_V @ relaxed_V
     size, relaxed_size = jnp.linalg.norm(attended_V), jnp.linalg.norm(relaxed_V)
     scale = product / jnp.square(relaxed_size)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,15 +109,17 @@ def test_momentum_attention_is_softmax_attention_of_each_prefix_and_momentum(rng
         np.testing.assert_allclose(got[t], attended + added[t], atol=1e-14)
 
 
-def test_relaxation_of_the_heads_of_a_language_model():
+@pytest.mark.parametrize("window", [0, 5])
+def test_relaxation_of_the_heads_of_a_language_model(window):
+    architecture = dataclasses.replace(tiny.ARCHITECTURE, windows=(0, window))
     with jax.enable_x64(False):
         params, ids = tiny.parameters(), jnp.asarray(list(b"a text of some length"))
-        told = dual.relaxation_of_heads(tiny.ARCHITECTURE, params, ids)
+        told = dual.relaxation_of_heads(architecture, params, ids)
         assert told.error.shape == (2, 4)
-        out = jax.jit(lambda: decoder.forward(tiny.ARCHITECTURE, params, ids[None], record=True))()
+        out = jax.jit(lambda: decoder.forward(architecture, params, ids[None], record=True))()
     logits, values = (np.asarray(out.record[name])[1, 0] for name in ("logits", "value"))
-    head, scale = 3, tiny.ARCHITECTURE.attention_scale  # of the second group of keys and values
-    row, own = logits[head, -1], values[:, 8:]
+    head, scale = 3, architecture.attention_scale  # of the second group of keys and values
+    row, own = logits[head, -1, -window:], values[-window:, 8:]
     attended, relaxed = np.exp(row) @ own / np.exp(row).sum(), row / scale @ own
     assert told.error[1, head] == pytest.approx(np.linalg.norm(attended - relaxed) / np.linalg.norm(attended), rel=1e-4)
     cosine = attended @ relaxed / np.linalg.norm(attended) / np.linalg.norm(relaxed)
