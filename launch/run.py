@@ -132,12 +132,13 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
             signal.signal(name, lambda *_: sys.exit(_STOPPED_EXIT_CODE.value))
 
     from icl_sim.engine import cache, hosts
-    from icl_sim.engine.devices import use_all_cores
+    from icl_sim.engine.devices import require, use_all_cores
     from icl_sim.engine.layout import Layout
 
     if spread:
         use_all_cores()  # before anything asks for a device
     hosts.connect(_DISTRIBUTED.value, coordinator=_COORDINATOR.value, processes=_PROCESSES.value, number=_PROCESS.value)
+    require()
     cache.keep_compiled()
     from icl_sim.names import expanded
     from icl_sim.studies import runner, writers
@@ -146,6 +147,7 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
     shard = Shard.parse(_SHARD.value) if _SHARD.value else None
     study = study_flags.study()
     layout = Layout(data=_DATA_PARALLEL.value, at_once=_AT_ONCE.value, wave=_WAVE.value)
+    writers.require(_LOG.value)
     if _DRY_RUN.value:
         print(runner.checked(study, shard, layout).describe())
         return 0
@@ -153,7 +155,6 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
     overdue = _end_at_once if _STOPPED_EXIT_CODE.value else None
 
     def prepare(planned: Plan) -> dict[str, Writer]:
-        writers.require(_LOG.value)
         if _PROFILE.value:
             _profile(pack(planned, shard), layout)
         return writers.opened(_LOG.value if hosts.is_writer() else (), expanded(_WORKDIR.value), study, shard)

@@ -31,6 +31,18 @@ def use_all_cores(cores: int | None = None) -> None:
     jax.config.update("jax_num_cpu_devices", cores)
 
 
+def require() -> None:
+    """Starts the jax backend.
+
+    Raises:
+      ValueError: in jax's sentence, where there is none as JAX_PLATFORMS asks for.
+    """
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise ValueError(f"jax has no devices here. {error}") from None
+
+
 def member_mesh(size: int, data: int = 1) -> Mesh:
     """A mesh over the devices of all processes: members along "member", parts of their batches along "data".
 

@@ -106,6 +106,8 @@ def parse(text: str) -> Sweep:
         if name in axes:
             raise ValueError(f"The sweep sets {name} twice; give all of its values at once, with commas.")
         axes[name] = tuple(value for item in values.split(",") for value in _values(name, item.strip()))
+        if again := [value for at, value in enumerate(axes[name]) if value in axes[name][:at]]:
+            raise ValueError(f"The sweep gives {name} the value {again[0]} twice.")
     return product(axes)
 
 

@@ -30,6 +30,15 @@ def test_more_devices_than_there_are_cannot_share_a_batch():
         devices.member_mesh(1, 3)
 
 
+def test_a_backend_that_does_not_start_is_a_sentence(monkeypatch):
+    def devices_of_none():
+        raise RuntimeError("Backend 'nonsense' is not in the list of known backends: ['cpu', 'tpu'].")
+
+    monkeypatch.setattr(jax, "devices", devices_of_none)
+    with pytest.raises(ValueError, match="^jax has no devices here. Backend 'nonsense' is not"):
+        devices.require()
+
+
 @pytest.fixture
 def asked(monkeypatch):
     """What jax's configuration is asked for."""

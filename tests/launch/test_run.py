@@ -145,6 +145,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(call, config, tmp_path):
         (["--workdir=w", "--data_parallel=64", "--dry_run"], "--data_parallel is 64; it must be at most "),
         (["--workdir=~nosuchuser/w"], "~nosuchuser/w cannot be found: there is no user 'nosuchuser' here."),
         (["--workdir=w", "--profile=~nosuchuser"], "~nosuchuser cannot be found: there is no user"),
+        (["--log=tensorbord", "--dry_run"], "--log is 'tensorbord'; allowed: tensorboard, wandb. Did you mean"),
         (["--workdir=w", "--log=tensorbord"], "--log is 'tensorbord'; allowed: tensorboard, wandb. Did you mean"),
         pytest.param(
             ["--workdir=w", "--profile", "--config.training.steps=20"],

@@ -142,7 +142,9 @@ def test_what_cannot_be_read_is_named(text):
     assert text.partition("=")[0] in str(error.value)
 
 
-def test_a_repeated_name_and_an_endless_range_are_refused():
+def test_a_repeated_name_or_value_and_an_endless_range_are_refused():
+    with pytest.raises(ValueError, match="seed the value 2 twice"):
+        parse("seed=0..2,2")
     with pytest.raises(ValueError, match="seed twice"):
         parse("seed=1; seed=2")
     with pytest.raises(ValueError, match="at most 100000"):

@@ -78,7 +78,7 @@ class SmoothedMMSE(Predictor):
         _check(self)
         if not 0 <= self.width < math.inf or (self.learned and self.width == 0):
             least = "above 0, since it is learned by its logarithm" if self.learned else "at least 0"
-            raise ValueError(f"The width is {self.width}; it must be finite and {least}.")
+            raise ValueError(f"The width of smoothed dMMSE is {self.width}; it must be finite and {least}.")
 
     def init(self, key: Key, batch: Batch) -> Params:
         del key, batch

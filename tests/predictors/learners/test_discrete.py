@@ -283,8 +283,8 @@ def test_refuses_with_a_sentence(learner, changes):
 def test_refuses_laws_and_widths_with_a_sentence():
     with pytest.raises(ValueError, match="law is 'gauss'; allowed: normal, laplace"):
         DiscreteMMSE(law="gauss").check()
-    with pytest.raises(ValueError, match="The width is -1;"):
+    with pytest.raises(ValueError, match="The width of smoothed dMMSE is -1;"):
         SmoothedMMSE(width=-1).check()
-    with pytest.raises(ValueError, match="The width is 0; .* learned by its logarithm"):
+    with pytest.raises(ValueError, match="The width of smoothed dMMSE is 0; .* learned by its logarithm"):
         SmoothedMMSE(width=0, learned=True).check()
     SmoothedMMSE().check()
