@@ -77,7 +77,6 @@ claim = claims_of("Garg et al. 2022", min_steps=8_000)
 def functions(scale: Scale):
     """The class of each word, and the learners beside the transformer."""
     more = scale.more
-    every = 1 if more["long"] < 50 else 5
     return {
         "linear": (Linear(), {**_OLS, **_NEAREST, "averaging": Averaging()}),
         "sparse": (Sparse(nonzero=more["nonzero"]), {**_OLS, "lasso": Lasso(penalty=0.01)}),
@@ -85,10 +84,10 @@ def functions(scale: Scale):
             DecisionTree(depth=more["depth"]),
             {
                 **_NEAREST,
-                "tree": Tree(max_depth=2, every=every),
-                "tree_signs": Tree(max_depth=more["depth"], signs=True, every=every),
-                "boosting": Boosting(every=every),
-                "boosting_signs": Boosting(signs=True, every=every),
+                "tree": Tree(max_depth=2, every=5),
+                "tree_signs": Tree(max_depth=more["depth"], signs=True, every=5),
+                "boosting": Boosting(every=5),
+                "boosting_signs": Boosting(signs=True, every=5),
             },
         ),
         "relu": (ReluNetwork(width=more["hidden"]), {**_OLS, **_NEAREST, "two_layer": TwoLayerNet(every=5)}),
