@@ -92,7 +92,7 @@ def functions(scale: Scale):
         ),
         "relu": (ReluNetwork(width=more["hidden"]), {**_OLS, **_NEAREST, "two_layer": TwoLayerNet(every=5)}),
         "quadratic": (Quadratic(), {**_OLS, **_NEAREST}),
-        "classification": (LinearClassification(), {}),
+        "classification": (LinearClassification(), _NEAREST),
         "mixture": (Mixture(a=Linear(), b=Sparse(nonzero=more["nonzero"])), {**_OLS, "lasso": Lasso(penalty=0.01)}),
         "gaussian_process": (GaussianProcess(), {"posterior": GaussianProcessPosterior(), **_NEAREST}),
         "sine": (Sine(), {**_NEAREST, "posterior": GaussianProcessPosterior()}),
@@ -216,7 +216,7 @@ def get_config(arg=""):
                 x="position",
                 lines="predictor",
                 marks=(Mark(float(dim), "k = d"),) if linear or part == "sparse" else (),
-                limits=(0.0, 1.5),
+                limits=(0.0, 1.0 if part == "classification" else 1.5),
             ),
             Lines(name="steps", title="Error while training", quantities=(quantity,), x="step", lines="predictor"),
             *(
