@@ -196,7 +196,8 @@ def get_config(arg=""):
         network = dataclasses.replace(network, tokens="interleaved")
     linear = part == "linear"
     quantity = Quantity("error", "default", "Error") if part == "classification" else None
-    quantity = quantity or Quantity("normalized_error", "default", "Squared error / that of answering 0")
+    of_what = " to linear functions" if part == "mixture" else ""  # to sparse ones it is less
+    quantity = quantity or Quantity("normalized_error", "default", f"Squared error / that of answering 0{of_what}")
     study = icl.Study(
         name=f"Function classes: {part.replace('_', ' ')} ({chosen['scale']})",
         description=f"Garg et al. 2022: {part.replace('_', ' ')} functions, d = {dim}, {pairs} pairs.",
