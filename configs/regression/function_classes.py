@@ -43,6 +43,13 @@ from icl_sim.tasks.regression import (
     Uniform,
 )
 
+SOURCES = {  # of other classes Garg et al. 2022
+    "quadratic": "Code of Garg et al. 2022",
+    "classification": "Code of Garg et al. 2022",
+    "mixture": "Ours",
+    "gaussian_process": "Ours",
+    "sine": "As in von Oswald et al. 2023",
+}
 # Twice the dimension and one more pair, or five times where functions have more parameters.
 SHORT, LONG = ("linear", "sparse", "quadratic", "classification", "mixture"), ("tree", "relu")
 SCALES = {
@@ -194,13 +201,13 @@ def get_config(arg=""):
     network = scale.network
     if part == "classification":  # labels are classes, which are tokens of their own
         network = dataclasses.replace(network, tokens="interleaved")
-    linear = part == "linear"
+    linear, source = part == "linear", SOURCES.get(part, "Garg et al. 2022")
     quantity = Quantity("error", "default", "Error") if part == "classification" else None
     of_what = " to linear functions" if part == "mixture" else ""  # to sparse ones it is less
     quantity = quantity or Quantity("normalized_error", "default", f"Squared error / that of answering 0{of_what}")
     study = icl.Study(
         name=f"Function classes: {part.replace('_', ' ')} ({chosen['scale']})",
-        description=f"Garg et al. 2022: {part.replace('_', ' ')} functions, d = {dim}, {pairs} pairs.",
+        description=f"{source}: {part.replace('_', ' ')} functions, d = {dim}, {pairs} pairs.",
         task=task,
         predictors={"transformer": network, **learners},
         references=_OLS if linear else {},

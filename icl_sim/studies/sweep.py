@@ -106,8 +106,11 @@ def parse(text: str) -> Sweep:
         if name in axes:
             raise ValueError(f"The sweep sets {name} twice; give all of its values at once, with commas.")
         axes[name] = tuple(value for item in values.split(",") for value in _values(name, item.strip()))
-        if again := [value for at, value in enumerate(axes[name]) if value in axes[name][:at]]:
-            raise ValueError(f"The sweep gives {name} the value {again[0]} twice.")
+        seen: set[str] = set()
+        for value in axes[name]:
+            if repr(value) in seen:  # 1 and 1.0 differ, as in a sweep of Python
+                raise ValueError(f"The sweep gives {name} the value {value} twice.")
+            seen.add(repr(value))
     return product(axes)
 
 

@@ -117,10 +117,12 @@ def test_relaxation_of_the_heads_of_a_language_model(window):
         told = dual.relaxation_of_heads(architecture, params, ids)
         assert told.error.shape == (2, 4)
         out = jax.jit(lambda: decoder.forward(architecture, params, ids[None], record=True))()
-    logits, values = (np.asarray(out.record[name])[1, 0] for name in ("logits", "value"))
     head, scale = 3, architecture.attention_scale  # of the second group of keys and values
-    row, own = logits[head, -1, -window:], values[-window:, 8:]
-    attended, relaxed = np.exp(row) @ own / np.exp(row).sum(), row / scale @ own
-    assert told.error[1, head] == pytest.approx(np.linalg.norm(attended - relaxed) / np.linalg.norm(attended), rel=1e-4)
-    cosine = attended @ relaxed / np.linalg.norm(attended) / np.linalg.norm(relaxed)
-    assert told.cosine[1, head] == pytest.approx(cosine, abs=1e-4)
+    for layer, seen in ((0, len(ids)), (1, window or len(ids))):
+        logits, values = (np.asarray(out.record[name])[layer, 0] for name in ("logits", "value"))
+        row, own = logits[head, -1, -seen:], values[-seen:, 8:]
+        attended, relaxed = np.exp(row) @ own / np.exp(row).sum(), row / scale @ own
+        error = np.linalg.norm(attended - relaxed) / np.linalg.norm(attended)
+        assert told.error[layer, head] == pytest.approx(error, rel=1e-4)
+        cosine = attended @ relaxed / np.linalg.norm(attended) / np.linalg.norm(relaxed)
+        assert told.cosine[layer, head] == pytest.approx(cosine, abs=1e-4)

@@ -145,6 +145,7 @@ def test_what_cannot_be_read_is_named(text):
 def test_a_repeated_name_or_value_and_an_endless_range_are_refused():
     with pytest.raises(ValueError, match="seed the value 2 twice"):
         parse("seed=0..2,2")
+    assert len(parse("a=1,1.0,true")) == 3
     with pytest.raises(ValueError, match="seed twice"):
         parse("seed=1; seed=2")
     with pytest.raises(ValueError, match="at most 100000"):

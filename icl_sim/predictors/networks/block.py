@@ -24,12 +24,12 @@ def layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
     return nnx.LayerNorm(width, epsilon=EPSILON, use_fast_variance=False, rngs=rngs)
 
 
-def rows(x_BTD: Array) -> Array:
+def as_rows(x_BTD: Array) -> Array:
     """All tokens of all sequences as one matrix, `[B T, D]`."""
     return jnp.reshape(x_BTD, (-1, x_BTD.shape[-1]))
 
 
-def tokens(x_RD: Array, sequences: int) -> Array:
+def as_tokens(x_RD: Array, sequences: int) -> Array:
     """Rows as the tokens of so many sequences, `[B, T, D]`."""
     return jnp.reshape(x_RD, (sequences, -1, x_RD.shape[-1]))
 
@@ -71,7 +71,8 @@ def standardised(x_RD: Array) -> Array:
 
 @standardised.defjvp
 def _standardised_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    # In this order XLA adds the gradient to that of the residual stream once, and not anew in every block below.
+    # Scaled first, so that the gradient is one product, which XLA adds to that of the residual stream once; with the
+    # mean last it adds up the stream's anew in every block below.
     (y_RD, inverse_R1), (dx_RD,) = _standardised(*primals), tangents
     scaled_RD = inverse_R1 * dx_RD
     along_R1 = jnp.mean(scaled_RD * y_RD, axis=-1, keepdims=True)
@@ -160,10 +161,10 @@ class Block(nnx.Module):
         B, T, H, K = *x_BTD.shape[:2], self.heads, self.attention_width // self.heads
         asked = slice(-1, None) if last_only else slice(None, None, every)
         seen_QT = jnp.tri(T, dtype=bool)[asked] if causal and not last_only else None
-        x_RD, qkv_RA = self._into(self.attention_norm, self.qkv, rows(x_BTD))
+        x_RD, qkv_RA = self._into(self.attention_norm, self.qkv, as_rows(x_BTD))
         if last_only or every > 1:
-            x_RD = rows(tokens(x_RD, B)[:, asked])
-        qkv = tokens(qkv_RA, B)
+            x_RD = as_rows(as_tokens(x_RD, B)[:, asked])
+        qkv = as_tokens(qkv_RA, B)
         if at_once:  # each a sequence of its own
             parts = [jnp.reshape(self._of_heads(x_BTA), (-1, T, K)) for x_BTA in jnp.split(qkv, 3, axis=-1)]
         else:
@@ -182,11 +183,11 @@ class Block(nnx.Module):
         if momentum_TT is not None:
             v_BTA = qkv[..., 2 * self.attention_width :] if at_once else jnp.concatenate(parts[2 * H :], axis=-1)
             mix_BQA = mix_BQA + jnp.einsum("QT,BTA->BQA", momentum_TT[asked], v_BTA)
-        x_RD = x_RD + self.out(rows(mix_BQA))
+        x_RD = x_RD + self.out(as_rows(mix_BQA))
         if self.has_mlp:
             x_RD, added_RD = self._mlp(x_RD)
             x_RD = x_RD + added_RD
-        return tokens(x_RD, B), map_BHQT
+        return as_tokens(x_RD, B), map_BHQT
 
     def step_by_step(
         self,
@@ -200,8 +201,8 @@ class Block(nnx.Module):
     ) -> Array:
         """The residual stream of all tokens, each intermediate of layer number `layer` shown to `seen` on the way."""
         B, T = x_BTD.shape[:2]
-        x_RD, qkv_RA = self._into(self.attention_norm, self.qkv, rows(x_BTD))
-        q_BHTK, k_BHTK, v_BHTK = (self._of_heads(part_BTA) for part_BTA in jnp.split(tokens(qkv_RA, B), 3, axis=-1))
+        x_RD, qkv_RA = self._into(self.attention_norm, self.qkv, as_rows(x_BTD))
+        q_BHTK, k_BHTK, v_BHTK = (self._of_heads(part_BTA) for part_BTA in jnp.split(as_tokens(qkv_RA, B), 3, axis=-1))
         if rotary_TK is not None:
             q_BHTK, k_BHTK = (jax.vmap(rotated, (1, None), 1)(x, rotary_TK) for x in (q_BHTK, k_BHTK))
         q_BHTK, k_BHTK = seen(f"queries/{layer}", q_BHTK), seen(f"keys/{layer}", k_BHTK)
@@ -216,11 +217,11 @@ class Block(nnx.Module):
             mix_BHTK = mix_BHTK + jnp.einsum("QT,BHTK->BHQK", momentum_TT, v_BHTK)
         mix_BHTK = seen(f"heads/{layer}", mix_BHTK)
         mix_BTA = jnp.reshape(jnp.swapaxes(mix_BHTK, 1, 2), (B, T, -1))
-        x_RD = x_RD + self.out(rows(mix_BTA))
+        x_RD = x_RD + self.out(as_rows(mix_BTA))
         if self.has_mlp:
             x_RD, added_RD = self._mlp(x_RD)
-            x_RD = x_RD + rows(seen(f"mlp/{layer}", tokens(added_RD, B)))
-        return seen(f"residual/{layer + 1}", tokens(x_RD, B))
+            x_RD = x_RD + as_rows(seen(f"mlp/{layer}", as_tokens(added_RD, B)))
+        return seen(f"residual/{layer + 1}", as_tokens(x_RD, B))
 
     def _of_heads(self, x_BTA: Array) -> Array:
         """Heads side by side as an axis, `[B, H, T, K]`."""

@@ -23,8 +23,8 @@ def projected(x_BSE: Array, y_BL: Array, kernel_ED: Array, bias_D: Array | None,
     "separate" projects x as [0, x] and y as [y, 0]; "shared" x as it is and y as [y, 0], in the first coordinate of
     x; both interleaved, `[B, 2L+1, D]`. "concatenated" projects [x, y], and the query as [x, 0], `[B, L+1, D]`.
 
-    The coordinates that are 0 are multiplied too: one product of all rows, whose gradient a CPU has a thirtieth of the
-    step of a regression network sooner than those of its parts.
+    The coordinates that are 0 are multiplied too: on a CPU the gradient of one product of all rows saves a thirtieth of
+    the step of a regression network over those of two.
     """
     y_BL1 = y_BL[..., None]
     if tokens == "concatenated":

@@ -20,7 +20,7 @@ from flax import nnx
 
 from icl_sim import names
 from icl_sim.predictors.networks import attention, drawing
-from icl_sim.predictors.networks.block import BLOCKS, GELUS, Block, layer_norm, normed, rows, tokens
+from icl_sim.predictors.networks.block import BLOCKS, GELUS, Block, as_rows, as_tokens, layer_norm, normed
 from icl_sim.predictors.networks.copying import copying_of_heads
 from icl_sim.predictors.networks.encoder import Encoder, encode, features, with_encoder
 from icl_sim.predictors.networks.initial import INITIAL, draw
@@ -173,8 +173,8 @@ class TransformerNetwork(nnx.Module):
         if not every_slot:
             x_BD = x_BQD[:, -1]
             return self.head(x_BD if self.norm is None else self.norm(x_BD))
-        x_RD = rows(x_BQD)
-        return tokens(self.head(x_RD) if self.norm is None else normed(self.norm, self.head, x_RD), len(x_BQD))
+        x_RD = as_rows(x_BQD)
+        return as_tokens(self.head(x_RD) if self.norm is None else normed(self.norm, self.head, x_RD), len(x_BQD))
 
 
 def _looked_up(layer: nnx.Linear, y_BL: Array) -> Array:

@@ -40,7 +40,10 @@ class Function:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(params, x_SX).")
 
     def error_scale(self, dim: int) -> float:
-        """The squared error that counts as 1: that of answering 0 where inputs are N(0, I) and numbers as published."""
+        """The squared error that counts as 1: that of answering 0 where inputs are N(0, I).
+
+        Numbers of the class, as a scale of weights, are those of its source, whatever they are set to.
+        """
         del dim
         return 1.0
 
