@@ -202,9 +202,10 @@ def get_config(arg=""):
     if part == "classification":  # labels are classes, which are tokens of their own
         network = dataclasses.replace(network, tokens="interleaved")
     linear, source = part == "linear", SOURCES.get(part, "Garg et al. 2022")
-    quantity = Quantity("error", "default", "Error") if part == "classification" else None
     of_what = " to linear functions" if part == "mixture" else ""  # to sparse ones it is less
-    quantity = quantity or Quantity("normalized_error", "default", f"Squared error / that of answering 0{of_what}")
+    quantity = Quantity("normalized_error", "default", f"Squared error / that of answering 0{of_what}")
+    if part == "classification":
+        quantity = Quantity("error", "default", "Error")
     study = icl.Study(
         name=f"Function classes: {part.replace('_', ' ')} ({chosen['scale']})",
         description=f"{source}: {part.replace('_', ' ')} functions, d = {dim}, {pairs} pairs.",

@@ -12,6 +12,7 @@ line.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import itertools
 import math
@@ -106,11 +107,9 @@ def parse(text: str) -> Sweep:
         if name in axes:
             raise ValueError(f"The sweep sets {name} twice; give all of its values at once, with commas.")
         axes[name] = tuple(value for item in values.split(",") for value in _values(name, item.strip()))
-        seen: set[str] = set()
-        for value in axes[name]:
-            if repr(value) in seen:  # 1 and 1.0 differ, as in a sweep of Python
-                raise ValueError(f"The sweep gives {name} the value {value} twice.")
-            seen.add(repr(value))
+        times = collections.Counter(map(repr, axes[name]))  # 1 and 1.0 differ, as in every sweep
+        if again := [value for value, count in times.items() if count > 1]:
+            raise ValueError(f"The sweep gives {name} the value {again[0]} twice.")
     return product(axes)
 
 
