@@ -20,7 +20,7 @@ from icl_sim.studies.plan import plan
 from icl_sim.studies.store import Store
 from tests.conftest import QUICKLY
 from tests.launch.conftest import load
-from tests.studies.test_runner import STUDY
+from tests.studies.fake_engine import STUDY
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """

@@ -29,7 +29,8 @@ from icl_sim.studies.store import RESULTS, Store
 from tests.conftest import QUICKLY
 from tests.launch.conftest import load
 from tests.launch.test_kill import CONFIG as TINY
-from tests.studies.test_runner import STUDY, engine  # noqa: F401
+from tests.studies import fake_engine
+from tests.studies.fake_engine import STUDY, FakeEngine
 
 CONFIG = TINY.replace("[0.25, 1.0]", "[0.25, 0.5, 1.0]").replace("150_000", "60_000")
 # Nothing of it is for use: one node, processes tracked by their group, no cgroups, no database.
@@ -285,7 +286,8 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
     load("slurm")._require_folders(tmp_path / "run" / "new")
 
 
-def test_only_what_nobody_has_done_or_is_at_work_on_is_submitted(engine, tmp_path):  # noqa: F811
+def test_only_what_nobody_has_done_or_is_at_work_on_is_submitted(monkeypatch, tmp_path):
+    fake_engine.put(FakeEngine(), monkeypatch)
     left = load("slurm")._left
     shards = [Shard(of=4, number=number) for number in range(1, 5)]
     assert left(STUDY, tmp_path, 4) == ([1, 2, 3, 4], [])

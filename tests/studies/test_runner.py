@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import pickle
 import shutil
 import signal
 import time
@@ -18,10 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from icl_sim.engine.checkpoints import CheckpointError
 from icl_sim.engine.settings import Evaluation, Training
-from icl_sim.engine.simulate import Chunk
-from icl_sim.predictors import InWeightMLP, Transformer
+from icl_sim.predictors import InWeightMLP
 from icl_sim.studies import runner
 from icl_sim.studies import stop as stopping
 from icl_sim.studies.plan import plan
@@ -31,104 +28,8 @@ from icl_sim.studies.store import ROWS, StoreError, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import product
 from icl_sim.tasks import ClassMixture, Prototypes
-
-STEPS, CHUNK = 40, 10
-STUDY = Study(
-    task=ClassMixture(inputs=Prototypes(dim=8)),
-    predictors={"a": Transformer(depth=1, width=8), "b": Transformer(depth=2, width=8)},
-    training=Training(steps=STEPS, batch_size=4),
-    evaluation=Evaluation(sequences=8, batch_size=8, points=4),
-    sweep=product({"task.num_sequences": [64, 256], "seed": range(2)}),
-)
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-class FakeEngine:
-    """Arithmetic in the place of training: the value of member i after step s is a function of both.
-
-    Attributes:
-      chunks: (first member, step) of every chunk simulated.
-      saves: the same of every checkpoint saved.
-      on_chunk, on_save: called with (first member, step); may raise.
-    """
-
-    def __init__(self):
-        self.chunks, self.saves = [], []
-        self.on_chunk = self.on_save = lambda member, step: None
-
-    def simulate(self, group, *, program=None, state=None, step=0):
-        steps = group.members.training.steps
-        state = np.asarray(group.ids, float) if state is None else state
-        evaluated = group.members.evaluation.steps(steps)
-        stops = sorted({*range(CHUNK, steps, CHUNK), *evaluated, steps} - ({0} if step else set()))
-        for stop in (s for s in stops if s > step or s == 0):
-            for s in range(step, stop):
-                state = np.sin(state * 1.7 + s)
-            updates, step = (stop - step) * len(group), stop
-            self.chunks.append((group.ids[0], step))
-            measures = {("summary", "icl_error"): state.copy()} if step in evaluated else None
-            self.on_chunk(group.ids[0], step)
-            save = step % CHUNK == 0 or step == steps
-            yield Chunk(step, measures, updates, 1e-3, save, lambda state=state: state)
-
-    def checkpoints(self, folder):
-        return FakeCheckpoints(self, folder)
-
-
-class FakeCheckpoints:
-    """One pickle per step; a file that cannot be read is corrupted."""
-
-    def __init__(self, engine, folder):
-        self.engine, self.folder = engine, folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def save(self, step, state):
-        self.engine.on_save(int(self.folder.name.partition("-")[0]), step)
-        (self.folder / f"{step:06d}").write_bytes(pickle.dumps((state, step)))
-        self.engine.saves.append((int(self.folder.name.partition("-")[0]), step))
-
-    def restore(self, group):
-        for path in sorted(self.folder.glob("[0-9]*"), reverse=True):
-            try:
-                return pickle.loads(path.read_bytes())
-            except pickle.UnpicklingError:
-                raise CheckpointError(f"The checkpoint {path} is damaged.") from None
-        return None
-
-    def set_all_aside(self):
-        for path in self.folder.glob("[0-9]*"):
-            path.unlink()
-
-
-@pytest.fixture
-def engine(monkeypatch):
-    fake = FakeEngine()
-    _put(fake, monkeypatch)
-    return fake
-
-
-def _put(fake, monkeypatch):
-    monkeypatch.setattr(runner, "laid_out", lambda group, layout=None: [(group, None)])
-    monkeypatch.setattr(runner, "simulate_group", fake.simulate)
-    monkeypatch.setattr(runner, "Checkpoints", fake.checkpoints)
-
-
-@pytest.fixture
-def expected(engine) -> pd.DataFrame:
-    table = simulate(STUDY)
-    engine.chunks.clear()
-    return table
-
-
-def raise_at(group, step, error):
-    def hook(*at):
-        if at == (group, step):
-            raise error
-
-    return hook
+from tests.studies import fake_engine
+from tests.studies.fake_engine import CHUNK, STEPS, STUDY, Killed, raise_at
 
 
 def test_a_run_in_a_folder_equals_a_run_in_memory(engine, expected, tmp_path):
@@ -272,7 +173,7 @@ def test_processes_of_one_program_stop_where_jax_has_them_agree(engine, expected
     assert set(heard_by) == {before}  # jax listens to it
     assert asked == [1, 2, 3, 4] and engine.saves[-1] == engine.chunks[-1] == engine.chunks[3]
     monkeypatch.undo()
-    _put(engine, monkeypatch)
+    fake_engine.put(engine, monkeypatch)
     pd.testing.assert_frame_equal(simulate(STUDY, tmp_path), expected)
 
 

@@ -26,7 +26,7 @@ from icl_sim.studies.shards import (
 )
 from icl_sim.studies.store import LOCK, RESULTS, ROWS, Store, StoreError, load
 from icl_sim.studies.sweep import product
-from tests.studies.test_runner import STUDY, FakeEngine, Killed, engine, expected, raise_at  # noqa: F401
+from tests.studies.fake_engine import STUDY, Killed, raise_at
 
 MEMBERS = range(8)
 
@@ -56,7 +56,7 @@ def test_work_is_divided_by_updates_not_by_members():
 
 
 @pytest.mark.parametrize("of", [1, 3, 8])
-def test_shards_in_any_order_make_the_table_of_the_whole(engine, expected, tmp_path, of):  # noqa: F811
+def test_shards_in_any_order_make_the_table_of_the_whole(engine, expected, tmp_path, of):
     order = shards(of)
     random.Random(0).shuffle(order)
     ended = [run(STUDY, tmp_path, shard=shard, quiet=True) for shard in order]
@@ -69,7 +69,7 @@ def test_shards_in_any_order_make_the_table_of_the_whole(engine, expected, tmp_p
     assert run(STUDY, tmp_path, shard=order[0], quiet=True).simulated == 0
 
 
-def test_without_a_shard_those_that_were_begun_are_finished(engine, expected, tmp_path):  # noqa: F811
+def test_without_a_shard_those_that_were_begun_are_finished(engine, expected, tmp_path):
     run(STUDY, tmp_path, shard=Shard(of=3, number=2), quiet=True)
     engine.on_chunk = raise_at(0, 20, Killed())
     with pytest.raises(Killed):
@@ -82,7 +82,7 @@ def test_without_a_shard_those_that_were_begun_are_finished(engine, expected, tm
     pd.testing.assert_frame_equal(load(tmp_path), expected)
 
 
-def test_what_the_whole_or_another_division_has_done_is_not_done_again(engine, expected, tmp_path):  # noqa: F811
+def test_what_the_whole_or_another_division_has_done_is_not_done_again(engine, expected, tmp_path):
     engine.on_chunk = raise_at(4, 10, Killed())  # the first group is done, the second begun
     with pytest.raises(Killed):
         run(STUDY, tmp_path, quiet=True)
@@ -95,7 +95,7 @@ def test_what_the_whole_or_another_division_has_done_is_not_done_again(engine, e
     pd.testing.assert_frame_equal(load(tmp_path), expected)
 
 
-def test_a_member_in_two_lines_counts_once_and_the_last_one_counts(engine, expected, tmp_path):  # noqa: F811
+def test_a_member_in_two_lines_counts_once_and_the_last_one_counts(engine, expected, tmp_path):
     engine.on_chunk = raise_at(0, 30, Killed())
     with pytest.raises(Killed):
         run(STUDY, tmp_path, quiet=True)
@@ -106,7 +106,7 @@ def test_a_member_in_two_lines_counts_once_and_the_last_one_counts(engine, expec
     assert not load(tmp_path).duplicated(["member", "step", "eval_set", "metric"]).any()
 
 
-def test_chaos_leaves_every_row_once(engine, expected, tmp_path):  # noqa: F811
+def test_chaos_leaves_every_row_once(engine, expected, tmp_path):
     dice, kills = random.Random(1), 0
 
     def strike(member, step):
@@ -146,7 +146,7 @@ def test_a_damaged_note_of_whose_checkpoints_are_there_is_as_good_as_none(tmp_pa
     assert folder.name == "000004" and group.ids == planned.groups[1].ids
 
 
-def test_a_disk_that_is_full_stops_every_shard_and_loses_nothing(engine, expected, tmp_path):  # noqa: F811
+def test_a_disk_that_is_full_stops_every_shard_and_loses_nothing(engine, expected, tmp_path):
     def refuse(member, step):
         if step == 20:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -182,7 +182,7 @@ def test_one_writer_a_shard_and_none_beside_the_whole(tmp_path):
     assert (first.folder(tmp_path) / LOCK).exists()
 
 
-def test_a_shard_of_a_different_study_is_refused(engine, tmp_path):  # noqa: F811
+def test_a_shard_of_a_different_study_is_refused(engine, tmp_path):
     run(STUDY, tmp_path, shard=Shard(of=2, number=1), quiet=True)
     with pytest.raises(StoreError, match=r"holds the study .* differ in training.batch_size"):
         run(

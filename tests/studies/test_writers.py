@@ -17,7 +17,7 @@ from icl_sim.studies.shards import Shard
 from icl_sim.studies.store import load
 from icl_sim.studies.writers import Scalars, means, opened
 from tests.engine.toys import group, member
-from tests.studies.test_runner import STUDY, FakeEngine, engine, expected  # noqa: F401
+from tests.studies.fake_engine import STUDY
 
 ERROR, LOSS, DIVERGED = ("summary", "icl_error"), ("training", "loss"), ("training", "diverged_at_step")
 NAN = float("nan")
@@ -69,7 +69,7 @@ def test_few_members_are_written_one_by_one_and_many_are_not():
     assert kept.closed  # and that closing failed does not matter
 
 
-def test_a_writer_that_fails_is_noted_once_and_the_run_goes_on(engine, expected, tmp_path, capsys):  # noqa: F811
+def test_a_writer_that_fails_is_noted_once_and_the_run_goes_on(engine, expected, tmp_path, capsys):
     sound, ill = Kept(), Kept()
     ill.fails = True
     run(STUDY, tmp_path, prepare=lambda planned: {"ill": ill, "sound": sound})
