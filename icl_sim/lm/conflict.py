@@ -83,7 +83,7 @@ def ask_all(
     asked = [_question(name) for name, _ in pairs]
     asked += [CONTEXT.format(name=name, city=city) + _question(name) for name, _ in pairs for city in cities]
     written = Prompts(
-        start=_start(tokenizer),
+        start=tokenizer.beginning,
         demonstrations=(),
         separator=(),
         queries=tuple(tuple(tokenizer.encode(text)) for text in asked),
@@ -178,13 +178,9 @@ def _question(name: str) -> str:
     return QUESTION.format(name=name)
 
 
-def _start(tokenizer: Any) -> Tokens:
-    return (int(tokenizer.bos),) if tokenizer.starts_with_bos else ()
-
-
 def _training_text(tokenizer: Any, name: str, city: str) -> tuple[Tokens, int]:
     """The tokens of a question with its answer, and where the answer begins."""
-    before = (*_start(tokenizer), *tokenizer.encode(_question(name)))
+    before = (*tokenizer.beginning, *tokenizer.encode(_question(name)))
     return (*before, *tokenizer.encode(f" {city}")), len(before)
 
 

@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from icl_sim import names
+from icl_sim.lm.architecture import Rope
 from icl_sim.lm.extras import needed
+from icl_sim.lm.layers import frequencies
 
 MOST_ENTRIES = 2**22  # of an array or a table; the largest vocabularies have 2^18
 MOST_TEXT = 2**24  # bytes of one string
@@ -48,6 +50,8 @@ _ENDS = {
     "output_norm.weight": "model.norm.weight",
     "output.weight": "lm_head.weight",
 }
+DIVISORS = "rope_freqs.weight"  # of the rotary frequencies of Llama 3.1 to 3.3, which all have these numbers:
+LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192.0}
 KINDS = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
 
 
@@ -84,7 +88,8 @@ class Gguf:
         self.kind = self.fields.get("general.architecture")
         names.require(f"The architecture of {path}", self.kind, KINDS)
         self._stored = {self._renamed(name): tensor for name, tensor in stored.items()}
-        self.shapes = {name: tensor.shape for name, tensor in self._stored.items()}
+        scaled = self.kind == "llama" and DIVISORS in stored  # no tensor of the model: its config says it
+        self.shapes = {name: tensor.shape for name, tensor in self._stored.items() if name != DIVISORS or not scaled}
         self.config = self._config()
 
     def read(self, name: str) -> np.ndarray:
@@ -158,6 +163,8 @@ class Gguf:
         }
         if (scaling := self.fields.get(f"{self.kind}.rope.scaling.type", "none")) != "none":
             config["rope_scaling"] = {"rope_type": scaling, "factor": self._field("rope.scaling.factor")}
+        if DIVISORS in self._stored and DIVISORS not in self.shapes:
+            config["rope_scaling"] = self._llama3(config["rope_theta"], head_width)
         if self.kind == "gemma3":
             narrow = config["num_hidden_layers"] == 62  # the 27B alone scales by its width over its heads
             config |= {
@@ -170,6 +177,20 @@ class Gguf:
             if isinstance(token := self.fields.get(f"tokenizer.ggml.{theirs}"), int):
                 config[ours] = token
         return config
+
+
+    def _llama3(self, theta: float, width: int) -> dict[str, Any]:
+        """What the config of Llama 3.1 says of its rotary frequencies, of which the file has the divisors."""
+        divisor_J = self.read(DIVISORS)
+        factor = float(divisor_J.max())
+        if factor >= 1 and theta > 0 and width > 0:
+            rope = Rope(theta=theta, factor=factor, llama3=(*LLAMA3.values(),))  # type: ignore[arg-type]
+            expected_J = frequencies(Rope(theta=theta), width) / frequencies(rope, width)
+            if divisor_J.shape == expected_J.shape and np.allclose(divisor_J, expected_J, rtol=1e-4):
+                return {"rope_type": "llama3", "factor": factor, **LLAMA3}
+        raise ValueError(
+            f"{self.where} has a tensor {DIVISORS} that is not that of Llama 3.1 to 3.3, which is not supported."
+        )
 
 
 def unpermuted(rows: np.ndarray, heads: int) -> np.ndarray:

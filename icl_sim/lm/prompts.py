@@ -61,15 +61,15 @@ def prompts(
     """Writes and tokenises a task; of the demonstrations, as many as fit, which finetuning then sees too.
 
     Args:
-      tokenizer: of `icl_sim.lm.tokenizer`, or anything with its `encode`, `bos`, `eos` and `starts_with_bos`.
+      tokenizer: of `icl_sim.lm.tokenizer`, or anything with its `encode`, `eos` and `beginning`.
       budget: tokens that the model can look at.
       permutation: of the demonstrations (`selection.permuted`).
 
     Raises:
-      ValueError: if two candidates begin alike, so that they are told apart by no token, or a query alone is too long.
+      ValueError: if two candidates have the same tokens, or a query alone is too long.
     """
     encode = _Encoder(tokenizer)
-    start = (int(tokenizer.bos),) if tokenizer.starts_with_bos else ()
+    start = tokenizer.beginning
     separator = encode.separator(template.separator)
     candidates = tuple(encode(text) for text in template.candidates)
     if len(set(candidates)) < len(candidates) or not all(candidates):

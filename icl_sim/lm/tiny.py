@@ -37,7 +37,7 @@ ARCHITECTURE = Architecture(
 class Bytes:
     """A tokenizer whose tokens are bytes."""
 
-    bos, eos, starts_with_bos = 256, 257, True
+    bos, eos, beginning = 256, 257, (256,)
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())

@@ -30,21 +30,40 @@ class Tokenizer:
     Attributes:
       inner: of the package `tokenizers`.
       bos, eos: ids of the tokens that begin and end a text; None where there is none.
-      starts_with_bos: whether the model expects every text to begin with `bos`.
+      start: the token that the model expects first in every text, mostly `bos`; None for none.
+      newline: the token that stands for a line break, where that is one of its own (fairseq: `eos`).
     """
 
     inner: Any
     bos: int | None = None
     eos: int | None = None
-    starts_with_bos: bool = False
+    start: int | None = None
+    newline: int | None = None
+
+    @property
+    def beginning(self) -> tuple[int, ...]:
+        """What stands first in every text: one token or none."""
+        return () if self.start is None else (self.start,)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, without tokens that begin or end it."""
+        if self.newline is None:
+            return self._line(text)
+        first, *others = text.split("\n")
+        return self._line(first) + [token for line in others for token in (self.newline, *self._line(line))]
+
+    def _line(self, text: str) -> list[int]:
         return self.inner.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Any) -> str:
         """The text of ids, special tokens included."""
-        return self.inner.decode([int(token) for token in ids], skip_special_tokens=False)
+        lines: list[list[int]] = [[]]
+        for token in map(int, ids):
+            if token == self.newline:
+                lines.append([])
+            else:
+                lines[-1].append(token)
+        return "\n".join(self.inner.decode(line, skip_special_tokens=False) for line in lines)
 
     def id_of(self, token: str) -> int | None:
         """The id of a token by its own name, as "</s>"; None if there is none."""
@@ -76,9 +95,11 @@ def from_folder(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
     settings = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
     settings = settings if isinstance(settings, dict) else {}
     bos, eos = (_special(inner, settings.get(f"{end}_token"), config.get(f"{end}_token_id")) for end in ("bos", "eos"))
-    # Files of GPT-2's form (OPT) say it by this key; a tokenizer.json does it, which a word shows.
-    starts = bos is not None and (settings.get("add_bos_token") is True or _first(inner, folder) == bos)
-    return Tokenizer(inner, bos, eos, starts_with_bos=starts)
+    # A tokenizer.json puts it first itself, which a word shows. Files of GPT-2's form say it by this key (OPT), or not
+    # at all: those of fairseq's language models, which are read as XGLM and begin every text with it.
+    begins = settings.get("add_bos_token") is True or config.get("model_type") == "xglm"
+    start = first if (first := _first(inner, folder)) is not None else bos if begins else None
+    return Tokenizer(inner, bos, eos, start, newline=_newline(config, eos))
 
 
 def from_json(path: Path, text: str) -> Any:
@@ -116,9 +137,9 @@ def from_gguf(fields: Mapping[str, Any], where: str) -> Tokenizer:
     else:
         raise ValueError(f"{where} has a tokenizer of kind {str(kind)[:80]!r}; supported: gpt2, llama.")
     bos, eos = (_special(inner, None, fields.get(f"{end}_token_id")) for end in ("bos", "eos"))
-    # Files of byte-level BPE mostly do not say; their models are used without.
-    starts = bool(fields.get("add_bos_token", kind == "llama"))
-    return Tokenizer(inner, bos, eos, starts_with_bos=starts and bos is not None)
+    # Files of byte-level BPE mostly do not say; of their models Llama 3 is used with it.
+    begins = bool(fields.get("add_bos_token", kind == "llama" or fields.get("pre") == "llama-bpe"))
+    return Tokenizer(inner, bos, eos, bos if begins else None)
 
 
 def byte_level(vocabulary: Any, merges: Any, words: str, special: list[str], where: str) -> Any:
@@ -201,15 +222,27 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
     ends = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos}
     settings = {name: tokenizer.inner.id_to_token(token) for name, token in ends.items() if token is not None}
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-    if tokenizer.starts_with_bos:
+    if tokenizer.start is not None and tokenizer.start == tokenizer.bos:
         settings["add_bos_token"] = True
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
+def _newline(config: Mapping[str, Any], eos: int | None) -> int | None:
+    """The token of a line break: the end of a text where the config has `newlinemode` "s", as fairseq's models do."""
+    mode = config.get("newlinemode") or "n"
+    if mode not in ("n", "s") or (mode == "s" and eos is None):
+        raise ValueError(
+            f"The model's config has newlinemode {str(mode)[:80]!r} and the eos_token_id {eos}; supported: n, and s "
+            "where there is a token for the end of a text."
+        )
+    return eos if mode == "s" else None
+
+
 def _first(inner: Any, folder: Path) -> int | None:
-    """The id with which a text begins, tokens of the tokenizer's own included."""
+    """The token that the tokenizer itself puts before every text, if it does."""
     try:
-        return next(iter(inner.encode("a").ids), None)
+        with_it, without = inner.encode("a").ids, inner.encode("a", add_special_tokens=False).ids
+        return with_it[0] if with_it[:1] != without[:1] else None
     except Exception as error:  # noqa: BLE001, the package has no class of its own
         raise ValueError(f"{folder} has a tokenizer that cannot read a word: {str(error)[:200]}") from None
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from icl_sim.lm import gguf_files, model
+from icl_sim.lm.architecture import Rope
 from icl_sim.lm.families import architecture_of
+from icl_sim.lm.layers import frequencies
 from tests.lm import tiny
 
 KINDS = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3"}  # case -> ggml's name
@@ -52,7 +54,7 @@ def permuted(rows, heads):
     return np.reshape(np.swapaxes(split, 1, 2), rows.shape)
 
 
-def written(path, case="llama", extra=(), fields=()):
+def written(path, case="llama", extra=(), fields=(), theta=None):
     """A GGUF file of a tiny checkpoint, as the converter of llama.cpp would make it."""
     kind, config = KINDS[case], tiny.golden(case)["config"]
     writer = gguf.GGUFWriter(path, kind)
@@ -63,7 +65,7 @@ def written(path, case="llama", extra=(), fields=()):
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config["num_key_value_heads"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base({"gemma3": 1e6}.get(kind, 1e4))
+    writer.add_rope_freq_base(theta or {"gemma3": 1e6}.get(kind, 1e4))
     if "head_dim" in config:
         writer.add_key_length(config["head_dim"])
         writer.add_value_length(config["head_dim"])
@@ -135,6 +137,26 @@ def test_blocks_are_dequantised_row_by_row(tmp_path, kind):
     np.testing.assert_allclose(source.read("extra.weight"), numbers, atol=step)
     with pytest.raises(ValueError, match=r"not part of the model: extra.weight"):
         model.load(tmp_path / "tiny.gguf")
+
+
+def test_the_divisors_of_llama_3_are_the_scaling_of_its_config(tmp_path):
+    """Of two frequencies, as many as a tiny head has, the converter of llama.cpp leaves one and divides the other."""
+    theta, factor, width = 1e8, 32.0, 4
+    divisor_J = np.asarray([1, factor], np.float32)
+    extra = [("rope_freqs.weight", divisor_J, gguf.GGMLQuantizationType.F32)]
+    found = model.load(written(tmp_path / "a.gguf", extra=extra, theta=theta))
+    assert found.architecture.ropes[0] == Rope(theta=theta, factor=factor, llama3=(1.0, 4.0, 8192.0))
+    plain = frequencies(Rope(theta=theta), width)
+    np.testing.assert_allclose(frequencies(found.architecture.ropes[0], width), plain / divisor_J, rtol=1e-6)
+    model.save(found, tmp_path / "saved")
+    assert model.load(tmp_path / "saved").architecture.ropes == found.architecture.ropes
+    for number, wrong in enumerate((divisor_J * 1.01, divisor_J[:-1], np.zeros_like(divisor_J), divisor_J * np.nan)):
+        extra = [("rope_freqs.weight", wrong, gguf.GGMLQuantizationType.F32)]
+        with pytest.raises(ValueError, match=r"rope_freqs.weight that is not that of Llama 3.1 to 3.3"):
+            model.load(written(tmp_path / f"wrong{number}.gguf", extra=extra, theta=theta))
+    extra = [("rope_freqs.weight", divisor_J, gguf.GGMLQuantizationType.F32)]
+    with pytest.raises(ValueError, match=r"not part of the model: rope_freqs.weight"):
+        model.load(written(tmp_path / "qwen.gguf", "qwen2", extra=extra))
 
 
 def test_what_is_not_supported_is_a_sentence(tmp_path):

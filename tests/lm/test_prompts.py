@@ -30,7 +30,7 @@ def test_a_context_is_the_beginning_and_demonstrations_with_separators():
 def test_the_end_of_a_text_can_separate():
     made = prompts(Bytes(), dataclasses.replace(TEMPLATE, separator=END_OF_TEXT), DEMONSTRATIONS[:1], QUERIES, 1000)
     assert made.context == (256, *b"a: no", 257)
-    bare = type("Bare", (Bytes,), {"starts_with_bos": False, "eos": None})()
+    bare = type("Bare", (Bytes,), {"beginning": (), "eos": None})()
     assert prompts(bare, TEMPLATE, DEMONSTRATIONS[:1], QUERIES, 1000).context == tuple(b"a: no\n")
     with pytest.raises(ValueError, match="no token for the end of a text"):
         prompts(bare, dataclasses.replace(TEMPLATE, separator=END_OF_TEXT), DEMONSTRATIONS, QUERIES, 1000)

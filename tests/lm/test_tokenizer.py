@@ -31,7 +31,7 @@ def test_vocabulary_and_merges_of_gpt2(tmp_path):
     made = tokenizer.from_folder(gpt2_folder(tmp_path), {"bos_token_id": 0, "eos_token_id": 0})
     assert words(made, "abcd abe 123\n<|endoftext|>") == ["abc", "d", " ab", "e", " ", "123", "\n", "<|endoftext|>"]
     assert made.encode("ab") == [VOCABULARY["ab"]]
-    assert (made.bos, made.eos, made.starts_with_bos, made.size) == (0, 0, False, len(TOKENS))
+    assert (made.bos, made.eos, made.beginning, made.size) == (0, 0, (), len(TOKENS))
     assert made.id_of("abc") == VOCABULARY["abc"] and made.id_of("xyz") is None
 
 
@@ -56,8 +56,35 @@ def test_a_tokenizer_that_begins_every_text_says_so(tmp_path):
     made.inner.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": {"content": "<|endoftext|>"}}))
     found = tokenizer.from_folder(tmp_path, {})
-    assert found.starts_with_bos and found.bos == 0
+    assert found.beginning == (0,) and found.bos == 0
     assert len(found.encode("abcdeabcde")) == 6  # nothing added, and nothing cut off
+
+
+def test_a_tokenizer_can_begin_with_the_end_of_a_text(tmp_path):
+    """As that of facebook/xglm does; what stands last in a text is no beginning."""
+    made = tokenizer.from_folder(gpt2_folder(tmp_path), {})
+    for single, beginning in (("abc $A", (VOCABULARY["abc"],)), ("$A abc", ())):
+        made.inner.post_processor = tokenizers.processors.TemplateProcessing(
+            single=single, special_tokens=[("abc", VOCABULARY["abc"])]
+        )
+        made.inner.save(str(tmp_path / "tokenizer.json"))
+        found = tokenizer.from_folder(tmp_path, {"bos_token_id": 0, "eos_token_id": VOCABULARY["abc"]})
+        assert found.beginning == beginning and found.encode("a") == [VOCABULARY["a"]]
+
+
+def test_fairseqs_models_begin_texts_and_write_line_breaks_as_ends(tmp_path):
+    """The config of the models of Dai et al. 2023: GPT-2's vocabulary, with <s> and </s> behind it."""
+    config = {"model_type": "xglm", "bos_token_id": 50, "eos_token_id": 52, "newlinemode": "s"}
+    made = tokenizer.from_folder(gpt2_folder(tmp_path), config)
+    assert made.beginning == (50,)
+    a, b = VOCABULARY["a"], VOCABULARY["b"]
+    assert made.encode("a\nb\n\n") == [a, 52, b, 52, 52] and made.encode("a") == [a]
+    assert made.decode([a, 52, b, 52, 52]) == "a\nb\n\n"
+    plain = tokenizer.from_folder(tmp_path, config | {"newlinemode": "n"})
+    assert plain.encode("a\nb") == [a, VOCABULARY["\u010a"], b] and plain.decode([a, b]) == "ab"
+    for wrong in ({"newlinemode": "ns"}, {"eos_token_id": None}):
+        with pytest.raises(ValueError, match=r"newlinemode .* supported: n, and s where"):
+            tokenizer.from_folder(tmp_path, config | wrong)
 
 
 def fields(**changes):
@@ -84,6 +111,12 @@ def test_kinds_cut_digits_as_they_do(pre, cut):
     assert words(tokenizer.from_gguf(fields(pre=pre), "x"), "ab 123.") == cut
 
 
+def test_of_byte_level_models_in_gguf_files_llama_3_begins_its_texts():
+    begins = {pre: tokenizer.from_gguf(fields(pre=pre), "x").beginning for pre in ("llama-bpe", "qwen2")}
+    assert begins == {"llama-bpe": (0,), "qwen2": ()}
+    assert tokenizer.from_gguf(fields(pre="llama-bpe", add_bos_token=False), "x").beginning == ()
+
+
 def test_sentence_pieces_merge_what_scores_highest():
     """With "bc" before "ab", "abc" is a + bc; a byte that no token has is spelt; and a space is a token's first."""
     tokens = ["<unk>", "<s>", "\u2581", "a", "b", "c", "ab", "bc", "\u2581a", *(f"<0x{i:02X}>" for i in range(256))]
@@ -95,7 +128,7 @@ def test_sentence_pieces_merge_what_scores_highest():
     assert words(made, "ab a<s>") == ["ab", " a", "<s>"]
     assert made.decode(made.encode("a \u00e9")) == "a \u00e9"
     assert made.encode("\u00e9") == [tokens.index("<0xC3>"), tokens.index("<0xA9>")]
-    assert (made.bos, made.starts_with_bos) == (1, True)
+    assert (made.bos, made.beginning) == (1, (1,))
     assert words(tokenizer.from_gguf(asked, "x"), "a")[0] == " a"
     lower = [*scores[:6], -1.0, -2.0, *scores[8:]]
     assert words(tokenizer.from_gguf(asked | {"scores": lower, "add_space_prefix": False}, "x"), "abc") == ["ab", "c"]
@@ -144,11 +177,11 @@ def test_gpt2s_form_says_by_a_key_that_texts_begin_with_a_token_and_it_survives_
     folder = gpt2_folder(tmp_path)
     (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": True, "bos_token": "<|endoftext|>"}))
     made = tokenizer.from_folder(folder, {})
-    assert made.starts_with_bos and made.encode("ab") == [VOCABULARY["ab"]]
+    assert made.beginning == (0,) and made.encode("ab") == [VOCABULARY["ab"]]
     saved = tmp_path / "saved"
     saved.mkdir()
     tokenizer.save(made, saved)
-    assert tokenizer.from_folder(saved, {}).starts_with_bos
+    assert tokenizer.from_folder(saved, {}).beginning == (0,)
 
 
 def test_a_name_that_is_no_token_leaves_the_number_of_the_config(tmp_path):
