@@ -106,9 +106,15 @@ def ask(
       record: whether to record.
 
     Raises:
-      ValueError: where the tokenizer's ids are beyond the model's vocabulary.
+      ValueError: where the tokenizer's ids are beyond the model's vocabulary, or candidates are told apart by their
+        first tokens, and some begin alike.
     """
     require("place", place, PLACES)
+    if normalisation == "none" and len({one[0] for one in prompts.candidates}) < len(prompts.candidates):
+        raise ValueError(
+            "The normalisation 'none' scores candidates by their first tokens alone, and some begin alike; allowed "
+            "here: mean, sum."
+        )
     require_known(architecture, (prompts.context, prompts.start, *prompts.queries, *prompts.candidates))
     before = prompts.context if shots else prompts.start
     cache = encoded(architecture, params, before)
@@ -176,7 +182,8 @@ def _pass(
     last_BD = jnp.take_along_axis(out.hidden_BTD, ends_B[:, None, None], axis=1)[:, 0]
     logits_BV = decoder.unembed(architecture, params, last_BD)
     logits_BC = logits_BV[:, first_C]
-    return logits_BC, logits_BC - jax.nn.logsumexp(logits_BV, axis=-1, keepdims=True), out.record
+    seen = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), out.record)  # of halves numpy knows no products
+    return logits_BC, logits_BC - jax.nn.logsumexp(logits_BV, axis=-1, keepdims=True), seen
 
 
 def _continued(

@@ -7,13 +7,28 @@ The mesh must have Auto axes: the compiler divides the arithmetic as the paramet
 from __future__ import annotations
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from icl_sim.lm import decoder
 from icl_sim.lm.architecture import Architecture
 from icl_sim.types import Params
 
 AXIS = "model"
+
+
+def mesh_of(devices: int) -> Mesh | None:
+    """A mesh of the first so many devices, to hold a model together; None for one, which needs no dividing.
+
+    Raises:
+      ValueError: if there are not so many.
+    """
+    there = jax.devices()
+    if not 1 <= devices <= len(there):
+        raise ValueError(f"A model is to be divided over {devices} devices; there are {len(there)} here.")
+    if devices == 1:
+        return None
+    return Mesh(np.asarray(there[:devices]), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def spec_of(architecture: Architecture, path: tuple[str, ...], mesh: Mesh) -> PartitionSpec:

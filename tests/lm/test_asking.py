@@ -45,16 +45,23 @@ def alone(params, tokens):
 @pytest.mark.parametrize("shots", [False, True])
 @pytest.mark.parametrize("normalisation", ["sum", "mean", "none"])
 def test_scores_are_those_of_whole_sequences(params, shots, normalisation):
-    told = asking.ask(ARCHITECTURE, params, PROMPTS, shots=shots, normalisation=normalisation, batch_size=2)
-    before = PROMPTS.context if shots else PROMPTS.start
-    for query, row in zip(PROMPTS.queries, told.scores_NC, strict=True):
-        for candidate, score in zip(PROMPTS.candidates, row, strict=True):
+    prompts = dataclasses.replace(PROMPTS, candidates=(tuple(b"no"), tuple(b"yes")))
+    told = asking.ask(ARCHITECTURE, params, prompts, shots=shots, normalisation=normalisation, batch_size=2)
+    before = prompts.context if shots else prompts.start
+    for query, row in zip(prompts.queries, told.scores_NC, strict=True):
+        for candidate, score in zip(prompts.candidates, row, strict=True):
             logits, log_probs, _ = alone(params, before + query + candidate)
             at = len(before + query) - 1
             each = [log_probs[at + i, token] for i, token in enumerate(candidate)]
             whole = {"sum": sum(each), "mean": np.mean(each), "none": logits[at, candidate[0]]}
             assert score == pytest.approx(whole[normalisation], abs=2e-4)
     assert told.labels_N.tolist() == [1, 0, 0]
+
+
+def test_candidates_that_begin_alike_are_not_told_apart_by_their_first_tokens(params):
+    alike = dataclasses.replace(PROMPTS, candidates=(tuple(b" no"), tuple(b" yes")))
+    with pytest.raises(ValueError, match="'none' scores candidates by their first tokens alone, and some begin alike"):
+        asking.ask(ARCHITECTURE, params, alike, shots=False, normalisation="none")
 
 
 @pytest.mark.parametrize("place", asking.PLACES)
