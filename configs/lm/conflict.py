@@ -3,6 +3,8 @@
     python launch/lm.py --config=configs/lm/conflict.py:quick --workdir=out/lm_conflict_quick
     python launch/lm.py --config=configs/lm/conflict.py --workdir=out/lm_conflict
 
+After the colon: `long`, 1,500 steps at the rate of the released notebook, an hour or more; `quick`, a random model.
+
 SmolLM2-135M is finetuned on four invented pairs of a name and a city and four word-like ones, and asked with a context
 that says another city. The paper does so with a model that is not public and gives no statistics: what it states is
 checked, its numbers cannot be. Pairs come 1, 2, 4 and 8 times as often as each other, for the curve over repetitions.
@@ -19,7 +21,8 @@ from icl_sim.studies.figures import Lines, Quantity
 SOURCE = "Chan et al. 2025, finetuned language model"
 REPETITIONS = (1, 2, 4, 8, 1, 2, 4, 8)
 SCALES = {
-    "paper": ("smollm2", Memorising(repetitions=REPETITIONS, steps=64, every=32, learning_rate=0.0005)),
+    "paper": ("smollm2", Memorising(repetitions=REPETITIONS, steps=60, every=20, learning_rate=0.0005)),
+    "long": ("smollm2", Memorising(repetitions=REPETITIONS, steps=1500, every=250, learning_rate=0.0001)),
     "quick": ("tiny", Memorising(repetitions=REPETITIONS, steps=40, every=20, learning_rate=0.1)),
 }
 SHARES = (("memorised", "as trained, no context"), ("from_weights", "as trained"), ("from_context", "as in context"))

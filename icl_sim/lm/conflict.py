@@ -111,7 +111,7 @@ def trained(
     """Finetunes all parameters on the pairs, one a step, on the tokens of the answer alone, and asks along the way.
 
     Args:
-      repetitions: how often each pair comes relative to the others (N_x); None for all alike.
+      repetitions: how often each pair comes relative to the others (N_x), in every order; None for all alike.
       every: steps between two tables; there is one before the first step and one after the last.
       learning_rate: of plain gradient descent.
       seed: of the order.
@@ -125,7 +125,7 @@ def trained(
         raise ValueError(f"steps is {steps} and every is {every}; they must be at least 0 and 1.")
     if len(weights_P) != len(pairs) or not np.all(weights_P >= 0) or not weights_P.sum() > 0:
         raise ValueError(f"repetitions is {repetitions}; it must hold a number of at least 0 for each of {len(pairs)}.")
-    order = np.random.default_rng(seed).choice(len(pairs), size=steps, p=weights_P / weights_P.sum())
+    order = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(pairs)), shared(weights_P, steps)))
     seen_P, losses = np.zeros(len(pairs), int), []
     written = [_training_text(tokenizer, name, city) for name, city in pairs]
     longest = max(len(ids) for ids, _ in written)
@@ -143,6 +143,15 @@ def trained(
             points.append(Point(step, seen_P.copy(), float(np.mean(losses)), table))
             losses = []
     return points
+
+
+def shared(weights_P: np.ndarray, steps: int) -> np.ndarray:
+    """So many steps divided by weights into whole numbers, the largest remainders rounded up, `[P]`."""
+    exact_P = steps * weights_P / weights_P.sum()
+    whole_P = np.floor(exact_P).astype(int)
+    most = np.argsort(whole_P - exact_P, kind="stable")[: steps - whole_P.sum()]
+    whole_P[most] += 1
+    return whole_P
 
 
 def shaded(base: Table, finetuned: Table, pairs: Sequence[tuple[str, str]] = PAIRS) -> str:
@@ -164,6 +173,27 @@ def shaded(base: Table, finetuned: Table, pairs: Sequence[tuple[str, str]] = PAI
                 cells.append(_shaded_cell(row_C[number], None if said == number else row_C[said]))
             rows.append(f"<tr><th>{html.escape(name)}</th><td>{what}</td>{''.join(cells)}</tr>")
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def candidates(base: Table, finetuned: Table, pairs: Sequence[tuple[str, str]] = PAIRS) -> str:
+    """HTML: relative log-probabilities of all cities for each name, model and context; the darker, the likelier."""
+    import html
+
+    cities = [city for _, city in pairs]
+    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in ("name", "model", "context", *cities))
+    rows = []
+    for number, (name, _) in enumerate(pairs):
+        for what, table in (("base", base), ("finetuned", finetuned)):
+            asked = [("none", table.memory_PC[number]), *zip(cities, table.context_PQC[number], strict=True)]
+            for said, row_C in asked:
+                cells = "".join(_candidate_cell(value) for value in row_C)
+                rows.append(f"<tr><th>{html.escape(name)}</th><td>{what}</td><td>{html.escape(said)}</td>{cells}</tr>")
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _candidate_cell(value: float) -> str:
+    color = f"color-mix(in srgb, var(--bad-back) {100 * np.exp(value):.0f}%, transparent)"
+    return f'<td class="number" style="background:{color}">{value:.1f}</td>'
 
 
 def _shaded_cell(own: float, said: float | None) -> str:

@@ -54,8 +54,9 @@ class Memorising(Predictor):
 
     Measures: "memorised", the share of names that are answered as trained without a context; "from_weights" and
     "from_context", the shares of contradicting contexts that are answered as trained, and as the context says; each of
-    all names and of the invented and the word-like ones. Over steps they are `NAME/STEP`, over repetitions `NAME/N`.
-    The tables of `icl_sim.lm.conflict` are kept too, as `MODEL_memory/I` and `MODEL_context/I`.
+    all names and of the invented and the word-like ones. Over steps they are `NAME/STEP`, and after
+    the last one, over repetitions, `NAME/N`. The tables of `icl_sim.lm.conflict` are kept too, as `MODEL_memory/I` and
+    `MODEL_context/I`.
 
     Attributes:
       steps, every, learning_rate, repetitions: as in `icl_sim.lm.conflict.trained`.
@@ -97,11 +98,11 @@ class Memorising(Predictor):
         for name, point in zip(MODELS, (points[0], points[-1]), strict=True):
             for what, values in (("memory", point.table.memory_PC), ("context", point.table.context_PQC)):
                 found |= {(ANSWERS, f"{name}_{what}/{i}"): float(value) for i, value in enumerate(values.ravel())}
-        seen_XP = np.concatenate([point.seen_P for point in points])
+        last = points[-1]
         for name in ("memorised", "from_weights", "from_context"):
-            value_XP = np.concatenate([np.asarray(getattr(point.table, name), float) for point in points])
-            for count in np.unique(seen_XP):
-                found[EXPOSURES, f"{name}/{count}"] = float(value_XP[seen_XP == count].mean())
+            value_P = np.asarray(getattr(last.table, name), float)
+            for count in np.unique(last.seen_P):
+                found[EXPOSURES, f"{name}/{count}"] = float(value_P[last.seen_P == count].mean())
         return found
 
 

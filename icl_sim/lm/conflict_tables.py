@@ -51,7 +51,8 @@ def write_appendix(workdir: str | os.PathLike[str]) -> None:
         '<section aria-labelledby="answers"><h2 id="answers">Names and cities</h2><p class="lead">Log-probability of '
         "the trained city, relative to the likeliest, and after the stroke that of the city that the context says; "
         "columns are what it says. The darker, the likelier the trained city is of the two. "
-        f"Means over {_seeds(run)}.</p>{conflict.shaded(base, finetuned)}</section>"
+        f"Means over {_seeds(run)}.</p>{conflict.shaded(base, finetuned)}<details><summary>All cities, relative to the "
+        f"likeliest</summary>{conflict.candidates(base, finetuned)}</details></section>"
     )
     with explained(run.folder):
         write_atomically(run.folder / report.APPENDIX, page.encode())

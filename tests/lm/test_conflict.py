@@ -54,6 +54,19 @@ def test_the_shaded_table_has_a_row_for_each_name_and_model(points):
     assert page.count(" / ") == 2 * 2  # one contradicting city for each name and model
 
 
+def test_all_candidates_have_a_row_for_each_name_model_and_context(points):
+    page = conflict.candidates(points[0].table, points[-1].table, (("<Ann>", "Oslo"), ("Bob", "Rome")))
+    assert page.count("<tr>") == 1 + 2 * 2 * 3 and page.count("<td>none</td>") == 4 and "&lt;Ann&gt;" in page
+    value = points[-1].table.context_PQC[1, 0, 1]
+    assert f">{value:.1f}</td></tr>" in page
+
+
+def test_pairs_come_as_often_as_they_are_to():
+    assert conflict.shared(np.array([1, 2, 4, 8]), 60).tolist() == [4, 8, 16, 32]
+    assert conflict.shared(np.array([1.0, 1, 1, 0]), 5).tolist() == [2, 2, 1, 0]
+    assert conflict.shared(np.ones(3), 0).tolist() == [0, 0, 0]
+
+
 def test_impossible_training_is_a_sentence():
     model = tiny.ARCHITECTURE, {}, tiny.Bytes()
     with pytest.raises(ValueError, match="steps is -1 and every is 1"):
