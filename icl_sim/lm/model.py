@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from icl_sim import names
 from icl_sim.lm import gguf_files, tokenizer, weights
 from icl_sim.lm.architecture import Architecture
-from icl_sim.lm.families import architecture_of, family_of
+from icl_sim.lm.families import Family, architecture_of, family_of
 from icl_sim.lm.files import read_json
 from icl_sim.lm.sharding import spec_of
 from icl_sim.lm.tokenizer import Tokenizer
@@ -66,30 +67,57 @@ def load(path: str | Path, *, dtype: str = "float32", mesh: Mesh | None = None) 
       ImportError: where a package is needed that is not installed, with the command that installs it.
     """
     names.require("The dtype", dtype, DTYPES)
+    with _opened(path) as files:
+        return LanguageModel(
+            architecture=files.architecture,
+            params=weights.read_params(
+                files.architecture, files.family, files.source, DTYPES[dtype], _placer(files.architecture, mesh)
+            ),
+            tokenizer=files.read_tokenizer(),
+            config=files.config,
+        )
+
+
+def inspect(path: str | Path) -> tuple[Architecture, Tokenizer | None]:
+    """All of a model but its weights, of which only the names and shapes are looked at. Raises as `load` does."""
+    with _opened(path) as files:
+        weights.matched(files.architecture, files.family, files.source)
+        return files.architecture, files.read_tokenizer()
+
+
+class _Files(NamedTuple):
+    config: Mapping[str, Any]
+    architecture: Architecture
+    family: Family
+    source: weights.Source
+    read_tokenizer: Callable[[], Tokenizer | None]
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[_Files]:
+    """The files of a model, of which the headers are read."""
     found = packaged(str(path)) if str(path) in PACKAGED else Path(path)
     if found.is_dir():
         config = read_json(found / "config.json")
-        architecture, family = architecture_of(config), family_of(config)
+        architecture, family = _described(config, found / "config.json")
         with weights.opened(found) as source:
-            params = weights.read_params(architecture, family, source, DTYPES[dtype], _placer(architecture, mesh))
-        return LanguageModel(
-            architecture=architecture,
-            params=params,
-            tokenizer=tokenizer.from_folder(found, config),
-            config=config,
-        )
+            yield _Files(config, architecture, family, source, lambda: tokenizer.from_folder(found, config))
+        return
     if not found.is_file():
         raise ValueError(f"{path} is neither a folder nor a file, nor one of the names {', '.join(PACKAGED)}.")
     if found.suffix != ".gguf":
         raise ValueError(f"{path} is a file that does not end in .gguf; give the folder of a checkpoint.")
     source = gguf_files.Gguf(found)
-    architecture, family = architecture_of(source.config), family_of(source.config)
-    return LanguageModel(
-        architecture=architecture,
-        params=weights.read_params(architecture, family, source, DTYPES[dtype], _placer(architecture, mesh)),
-        tokenizer=tokenizer.from_gguf(gguf_files.tokenizer_fields(source.fields), str(found)),
-        config=source.config,
-    )
+    fields = gguf_files.tokenizer_fields(source.fields)
+    architecture, family = _described(source.config, found)
+    yield _Files(source.config, architecture, family, source, lambda: tokenizer.from_gguf(fields, str(found)))
+
+
+def _described(config: Mapping[str, Any], where: Path) -> tuple[Architecture, Family]:
+    try:
+        return architecture_of(config), family_of(config)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def save(model: LanguageModel, folder: str | Path) -> None:

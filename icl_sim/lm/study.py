@@ -96,8 +96,8 @@ class LabelledText(Task):
         )
 
     def check(self) -> None:
-        datasets.data_set(self.data)
         for name, allowed in (
+            ("data", datasets.DATA_SETS),
             ("dtype", models.DTYPES),
             ("template", templates.STYLES),
             ("normalisation", scores.NORMALISATIONS),
@@ -120,12 +120,18 @@ class LabelledText(Task):
             )
 
     def load(self) -> None:
-        """Members share nothing. Raises ValueError if the texts, the model's package or the devices are not there."""
+        """Members share nothing.
+
+        Raises:
+          ValueError: if texts, rows, devices or the model are not there, or the model's files do not fit together.
+        """
         sharding.mesh_of(self.devices)
-        if self.model in models.PACKAGED:
-            models.packaged(self.model)
         for which in ("train", "evaluated"):
             self.rows(which)
+        if self.shots > (most := len(self.rows("train"))):
+            raise ValueError(f"task.shots is {self.shots}; it must be at most {most}, the rows there are.")
+        if self.model != TINY:
+            _inspected(_path(self.model))
 
     def rows(self, which: str) -> tuple[datasets.Row, ...]:
         """The rows of "train" or "evaluated"."""
@@ -311,11 +317,19 @@ def loaded(name: str, dtype: str = "float32", devices: int = 1) -> models.Langua
     if name == TINY:
         found = tiny.model()
         return found.replace(params=_placed(found.architecture, dtype, devices)(found.params))
-    path = name if name in models.PACKAGED else os.path.expanduser(name)
-    found = models.load(path, dtype=dtype, mesh=mesh)
-    if found.tokenizer is None:
-        raise ValueError(f"{name} has no tokenizer, so it cannot be asked anything.")
-    return found
+    return models.load(_path(name), dtype=dtype, mesh=mesh)
+
+
+@functools.lru_cache(maxsize=1)
+def _inspected(path: str) -> None:
+    """Raises ValueError unless it is a model that can be asked."""
+    _, tokenizer = models.inspect(path)
+    if tokenizer is None:
+        raise ValueError(f"{path} has no tokenizer, so it cannot be asked anything.")
+
+
+def _path(name: str) -> str:
+    return name if name in models.PACKAGED else os.path.expanduser(name)
 
 
 @functools.lru_cache(maxsize=2)

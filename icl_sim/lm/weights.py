@@ -123,6 +123,24 @@ def read_params(
       place: puts the array of a path on devices; by default on the first.
 
     Raises:
+      ValueError: as `matched`.
+    """
+    stored, wanted = matched(architecture, family, source), wanted_tensors(architecture, family)
+    place = place or (lambda path, array: jnp.asarray(array))
+    params = {}
+    for path, leaf in flat(decoder.shapes(architecture)).items():
+        array = np.empty(leaf.shape, dtype)
+        for number, name, _ in wanted[path]:
+            tensor = _piece(architecture, family, path, source.read(stored[name]))
+            array[... if number is None else number] = tensor
+        params[path] = place(path, array)
+    return traverse_util.unflatten_dict(params)
+
+
+def matched(architecture: Architecture, family: Family, source: Source) -> dict[str, str]:
+    """The name in the files of every tensor that the architecture wants, by its canonical name.
+
+    Raises:
       ValueError: naming every tensor that is missing, is not part of the model, or has another shape than it should.
     """
     wanted = wanted_tensors(architecture, family)
@@ -139,16 +157,7 @@ def read_params(
     if any(faults.values()):
         told = "; ".join(f"{what}: {_listed(tensors)}" for what, tensors in faults.items() if tensors)
         raise ValueError(f"{source.where} does not hold the model that its config describes. Tensors {told}.")
-
-    place = place or (lambda path, array: jnp.asarray(array))
-    params = {}
-    for path, leaf in flat(decoder.shapes(architecture)).items():
-        array = np.empty(leaf.shape, dtype)
-        for number, name, _ in wanted[path]:
-            tensor = _piece(architecture, family, path, source.read(stored[name]))
-            array[... if number is None else number] = tensor
-        params[path] = place(path, array)
-    return traverse_util.unflatten_dict(params)
+    return stored
 
 
 def wanted_tensors(

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 import icl_sim as icl
-from icl_sim.lm import dual, study, tables
+from icl_sim.lm import dual, study, tables, tokenizer
 from icl_sim.lm.finetuning import Recipe, finetune
 from icl_sim.lm.study import LAYERS, QUERIES, Finetuned, InContext, LabelledText, ZeroShot
 from icl_sim.studies import codec, report, runner
+from tests.lm import tiny as checkpoint
 
 TASK = LabelledText(model="tiny", data="fixture", shots=2, queries=6, batch_size=8, seed=1)
 
@@ -108,6 +109,24 @@ def test_a_model_in_half_precision_answers_nearly_the_same():
 def test_more_devices_than_there_are_are_refused_before_a_run():
     with pytest.raises(ValueError, match="divided over 99 devices; there are 2 here"):
         TASK.replace(devices=99).load()
+
+
+def test_a_model_that_cannot_be_read_or_asked_is_found_before_a_run(tmp_path):
+    config, tensors = checkpoint.golden("llama")["config"], checkpoint.tensors("llama")
+    task = TASK.replace(model=str(checkpoint.write(tmp_path / "mute", config, tensors)))
+    with pytest.raises(ValueError, match="mute has no tokenizer, so it cannot be asked anything"):
+        task.load()
+    tokenizer.save(tokenizer.from_gguf({"model": "gpt2", "tokens": ["a", "b"], "merges": []}, "x"), tmp_path / "mute")
+    task.load()
+    short = checkpoint.write(tmp_path / "short", config, dict(list(tensors.items())[1:]))
+    with pytest.raises(ValueError, match="does not hold the model that its config describes. Tensors missing"):
+        TASK.replace(model=str(short)).load()
+    (tmp_path / "mute" / "config.json").write_text("{}")
+    study._inspected.cache_clear()
+    with pytest.raises(ValueError, match="mute/config.json: The model's config has no 'model_type'"):
+        task.load()
+    with pytest.raises(ValueError, match="task.shots is 99; it must be at most"):
+        TASK.replace(shots=99).load()
 
 
 def test_alpha_compares_with_gd_beside_it():
