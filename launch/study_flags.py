@@ -12,6 +12,7 @@ import difflib
 import itertools
 import re
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.path.append(str(path.absolute().parent))
     try:
         rest = flags.FLAGS(argv)
-        _ = CONFIG.value is not None and dict(CONFIG.value)  # a file that cannot be read is told on first use
+        _ = hasattr(type(CONFIG.value), "__getitem__") and dict(CONFIG.value)  # what cannot be read is told then
         return rest
     except Exception as error:  # absl and ml_collections wrap what a study file raises in several kinds of their own
         print(_missing_file(argv) or _unknown_setting(argv) or _sentence(error), file=sys.stderr)
@@ -94,6 +95,8 @@ def parse_flags(argv: list[str]) -> list[str]:
 def _missing_file(argv: Sequence[str]) -> str:
     """What to say if there is no study file of the name given, with the nearest name; empty if there is."""
     for path in _study_files(argv):
+        if path == Path():
+            return "--config is empty; give a study file, as in --config=configs/icl_iwl/p_high.py:quick."
         if not path.is_file():
             near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1)
             return f"There is no study file {path}." + (f" Did you mean {path.parent / near[0]}?" if near else "")
@@ -165,4 +168,5 @@ def _sentence(error: BaseException) -> str:
         return f"{root.filename}, line {root.lineno}, is not valid Python: {root.msg}."
     if isinstance(root, AttributeError) and "get_config" in texts[-1]:
         return "The file of --config has no get_config, so it is no study file."
-    return f"The study file cannot be read: {type(root).__name__}: {texts[-1]}."
+    *_, frame = traceback.extract_tb(root.__traceback__)
+    return f"The study file cannot be read: {type(root).__name__}: {texts[-1]} ({frame.filename}, line {frame.lineno})."

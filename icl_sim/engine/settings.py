@@ -163,9 +163,14 @@ class Member:
 
     def check(self) -> None:
         """Raises ValueError if any part is impossible."""
-        parts = (self.task, self.eval_task, self.predictor, self.training, self.evaluation)
-        for part in (*parts, *self.references.values(), *self.comparisons.values()):
+        for part in (self.task, self.eval_task, self.predictor, self.training, self.evaluation):
             part.check()
+        for what, parts in (("reference", self.references), ("comparison", self.comparisons)):
+            for name, part in parts.items():
+                try:
+                    part.check()
+                except ValueError as error:
+                    raise ValueError(f"{error} (The {what} {name!r}.)") from error
         for comparison in self.comparisons.values():
             for name in comparison.references:
                 names.require("A reference of a comparison", name, self.references)

@@ -183,7 +183,9 @@ def _check_held(kind: type, name: str, number: float, path: str) -> None:
     """Raises ValueError for NaN, inf where the field does not say so, and what 32 bits cannot hold, in which leaves
     travel and sizes are counted."""
     refused = None
-    if number != number or (abs(number) == math.inf and not _is_unbounded(kind, name)):
+    if number != number and _is_unbounded(kind, name):
+        refused = "a number, or inf"
+    elif number != number or (abs(number) == math.inf and not _is_unbounded(kind, name)):
         refused = "finite"
     elif float in _narrowed(kind, name) and _LARGEST < abs(number) != math.inf:
         refused = f"at most {_LARGEST:.2g} in size, the most that single precision holds"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sysconfig
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 
+import icl_sim
 from icl_sim import metrics
 from icl_sim.engine import devices
 from icl_sim.engine.cost import bytes_of
@@ -15,7 +19,7 @@ from icl_sim.engine.settings import Member
 from icl_sim.engine.step import initial_state, join
 from icl_sim.keys import stream
 from icl_sim.studies.plan import Entry, Plan
-from icl_sim.types import Answerer
+from icl_sim.types import Answerer, Outputs
 
 
 def rehearse(planned: Plan) -> None:
@@ -45,8 +49,15 @@ def _rehearse(entry: Entry, group: Group, shared: Any) -> None:
     except Exception as error:  # whatever a network or a learner raises on shapes that it was not made for
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if not isinstance(error, ValueError):
-            told = f"It cannot answer these sequences: {type(error).__name__}: {told}"
+            told = f"It cannot answer these sequences: {type(error).__name__}: {told}{_place(error)}"
         raise ValueError(f"{told} (The predictor {entry.predictor!r}.)") from error
+
+
+def _place(error: BaseException) -> str:
+    """Where the last line of a study's own code is that an error came through; empty if it came through none."""
+    others = ("<", sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), str(Path(icl_sim.__file__).parent))
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(others)]
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
 
 
 def _played(member: Member, shared: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -57,6 +68,8 @@ def _played(member: Member, shared: Any) -> tuple[Mapping[str, Any], Mapping[str
     batch = evaluated.sample(stream(0, "eval", 0), size)
     me = Answerer(member.predictor, join(state.parts))
     outputs = member.predictor.apply(me.params, batch, record=True)
+    if not isinstance(outputs, Outputs):
+        raise ValueError(f"Its apply returns {outputs!r}; it must return icl_sim.types.Outputs.")
     played: dict[str, Any] = {"weights": metrics.slot_weights(outputs, batch), "loss": metrics.loss(outputs, batch)}
     for name, params in state.references.items():
         other = Answerer(member.references[name], params)

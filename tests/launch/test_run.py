@@ -195,6 +195,12 @@ def test_mistakes_about_the_study_file_are_one_sentence(call, config):
     told(call("--workdir=w"), "Give --config=FILE")
     told(call(f"--config={config.parent}/tinny.py", "--workdir=w"), f"Did you mean {config}?")
     told(call(f"--config={config}:qick", "--workdir=w"), "The variant 'qick' does not exist")
+    told(call("--config=", "--workdir=w"), "--config is empty; give a study file")
+    broken = config.parent / "broken.py"
+    broken.write_text("def get_config():\n    return 3\n")
+    told(call(f"--config={broken}", "--workdir=w"), "get_config of the study file must return icl_sim.config_of(study)")
+    broken.write_text("def get_config():\n    return {}['boo']\n")
+    told(call(f"--config={broken}", "--workdir=w"), f"KeyError: boo ({broken}, line 2).")
 
 
 def told(done, sentence):

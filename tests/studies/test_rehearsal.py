@@ -44,6 +44,14 @@ class Broken(Predictor):
         return Outputs(values=batch.targets / (1 // batch.num_classes))
 
 
+@setting
+class Mute(Predictor):
+    """Forgets to answer."""
+
+    def apply(self, params, batch, *, record=False):
+        return None
+
+
 def _study(predictor, task=TASK, **kwargs):
     return icl.Study(task=task, predictors={"mine": predictor}, evaluation=FEW, **kwargs)
 
@@ -54,6 +62,8 @@ def _study(predictor, task=TASK, **kwargs):
         (_study(KernelCopy()), "h copies labels, but the targets of the batch are numbers"),
         (_study(InWeightMLP()), "g names classes, but the targets of the batch are numbers"),
         (_study(Broken()), "It cannot answer these sequences: ZeroDivisionError"),
+        (_study(Mute()), "Its apply returns None; it must return icl_sim.types.Outputs."),
+        (_study(Ridge(), references={"r": Ridge(penalty=-1.0)}), "at least 0. (The reference 'r'.)"),
         (_study(Transformer(tokens="concatenated")), "The batch asks about every slot"),
         (_study(Ridge(), TASK.replace(function=Quadratic())), "Ridge takes its penalty from the task's latent 'w"),
         (_study(LeastSquares(), ClassMixture()), "classes"),
@@ -85,6 +95,15 @@ def test_what_does_not_fit_is_told_with_its_predictor_and_leaves_no_folder(study
     with pytest.raises(ValueError, match=f"{re.escape(sentence)}.*\\(The predictor 'mine'.\\)"):
         icl.run(study, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_code_of_ones_own_that_fails_is_told_with_its_line():
+    line = Broken.apply.__code__.co_firstlineno + 1
+    with pytest.raises(ValueError, match=rf"ZeroDivisionError: .* \({re.escape(__file__)}, line {line}\)"):
+        rehearse(plan(_study(Broken())))
+    with pytest.raises(ValueError) as raised:  # what fails in jax for a network of the package names no line
+        rehearse(plan(_study(KernelCopy())))
+    assert "line" not in str(raised.value)
 
 
 def test_what_members_on_all_devices_hold_must_fit_into_memory(monkeypatch):
