@@ -15,20 +15,24 @@ from collections.abc import Callable
 from typing import Any
 
 BATCH, TOKENS = 4, 256
-CONTEXT, QUERIES, QUERY_TOKENS, AT_ONCE = 650, 100, 32, 20  # in-context evaluation: demonstrations, and what is asked
+CONTEXT, QUERIES, AT_ONCE = 650, 100, 20  # in-context evaluation: demonstrations, and what is asked
+SHORTEST, LONGEST = 16, 48  # tokens of a query
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
     """All figures of one model, a folder, a .gguf file or a packaged name.
 
-    `tokens_per_s` is of logits for the last token of every sequence; `in_context_s` of 100 queries of 32 tokens over
-    650 tokens that they share, from tokens to logits, after loading and compiling.
+    `tokens_per_s` is of logits for the last token of every sequence; `in_context_s` is the time of an evaluation
+    (`icl_sim.lm.asking.ask`) of 100 queries of 16 to 48 tokens over 650 tokens that they share, from tokens to scores,
+    after loading and compiling.
     """
     import jax
     import jax.numpy as jnp
     import numpy as np
 
     from icl_sim import lm
+    from icl_sim.lm.asking import ask
+    from icl_sim.lm.prompts import Prompts
 
     started = time.perf_counter()
     model = lm.load(name)
@@ -39,21 +43,25 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     def tokens(*shape: int) -> Any:
         return rng.integers(0, model.architecture.vocab_size, shape)
 
-    def last(params: Any, ids_BT: Any, cache: Any) -> Any:
-        hidden_BTD = lm.decoder.forward(model.architecture, params, ids_BT, cache=cache).hidden_BTD
+    def last(params: Any, ids_BT: Any) -> Any:
+        hidden_BTD = lm.decoder.forward(model.architecture, params, ids_BT).hidden_BTD
         return lm.decoder.unembed(model.architecture, params, hidden_BTD[:, -1])
 
-    answer = jax.jit(last)
-    encode = jax.jit(lambda params, ids_BT: lm.decoder.forward(model.architecture, params, ids_BT).cache)
-    ids_BT, context_BT, query_BT = tokens(BATCH, TOKENS), tokens(1, CONTEXT), tokens(QUERIES, QUERY_TOKENS)
+    answer, ids_BT = jax.jit(last), tokens(BATCH, TOKENS)
+    asked = Prompts(
+        start=(),
+        demonstrations=(tuple(tokens(CONTEXT)),),
+        separator=(),
+        queries=tuple(tuple(tokens(size)) for size in rng.integers(SHORTEST, LONGEST + 1, QUERIES)),
+        candidates=((0,), (1,)),
+        labels=(0,) * QUERIES,
+    )
 
     def ours() -> Any:
-        return np.asarray(answer(model.params, jnp.asarray(ids_BT), None))
+        return np.asarray(answer(model.params, jnp.asarray(ids_BT)))
 
     def in_context() -> Any:
-        cache = encode(model.params, jnp.asarray(context_BT))
-        parts = (jnp.asarray(query_BT[at : at + AT_ONCE]) for at in range(0, QUERIES, AT_ONCE))
-        return [np.asarray(answer(model.params, part, cache)) for part in parts]
+        return ask(model.architecture, model.params, asked, shots=True, batch_size=AT_ONCE)
 
     started = time.perf_counter()
     ours()

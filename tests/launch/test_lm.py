@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from launch import bench_lm
+from tests.lm import tiny
+
 SST2, CONFLICT = "--config=configs/lm/sst2.py:quick", "--config=configs/lm/conflict.py:quick"
 MISSING = ("--config.task.data=sst2", "--config.task.folder=nowhere")
 CONFIG = """
@@ -76,3 +79,12 @@ def test_mistakes_are_one_sentence_and_exit_code_one(call, args, sentence, tmp_p
     assert done.returncode == 1 and sentence in done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "w").exists()
+
+
+def test_the_benchmark_of_a_model_measures_it_whole_and_in_context(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_lm, "QUERIES", 3)
+    folder = tiny.write(tmp_path, tiny.golden("llama")["config"], tiny.tensors("llama"))
+    told = bench_lm.measure(str(folder), rounds=1)
+    assert told["tokens"] == [bench_lm.BATCH, bench_lm.TOKENS] and told["rounds"] == 1
+    for name in ("tokens_per_s", "tokens_per_cpu_s", "in_context_s", "in_context_cpu_s", "load_s", "compile_s"):
+        assert told[name] > 0, name
