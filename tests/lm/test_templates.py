@@ -8,6 +8,9 @@ from icl_sim.lm.rows import Row
 FILM = Row({"text": "a {text} of \\braces} {premise}"}, 1)
 CLAIM = Row({"premise": "It rains.", "hypothesis": "it is wet"}, 2)
 
+FACT, STORY, GRADED = Row({"text": "plain"}, 0), Row({"text": "plain"}, 3), Row({"text": "plain"}, 4)
+TOPICS = "Classify the news articles into the categories of World, Sports, Business, and Technology. "
+
 
 @pytest.mark.parametrize(
     ("data", "style", "row", "written"),
@@ -16,6 +19,13 @@ CLAIM = Row({"premise": "It rains.", "hypothesis": "it is wet"}, 2)
         ("sst2", "paper", FILM, "Sentence: a {text} of \\braces} {premise}\nLabel: Positive"),
         ("sst2", "natural", FILM, "Review: a {text} of \\braces} {premise}\nSentiment: positive"),
         ("mr", "code", FILM, "Review: a {text} of \\braces} {premise} Sentiment: Positive"),
+        ("mr", "paper", FILM, "Review: a {text} of \\braces} {premise}\nSentiment: Positive"),
+        ("sst5", "code", GRADED, "Sentence: plain Label: great"),
+        ("sst5", "paper", GRADED, "Sentence: plain\nLabel: great"),
+        ("subj", "code", FACT, "Input: plain Type: objective"),
+        ("subj", "paper", FACT, "Input: plain\nType: objective"),
+        ("agnews", "code", STORY, TOPICS + "Article: plain Answer: Technology"),
+        ("agnews", "paper", STORY, TOPICS + "News: plain\nType: Technology"),
         ("cb", "code", CLAIM, "It rains. Question: it is wet. True, False, or Neither? Answer: Neither"),
         ("cb", "paper", CLAIM, "It rains. Question: it is wet True, False, or Neither?\nAnswer: Neither"),
     ],
