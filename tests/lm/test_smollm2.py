@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -51,3 +53,11 @@ def test_its_tokenizer_is_the_published_one(model):
     text = "Review: a naïve film — 10/10!\nSentiment: <|endoftext|>"
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert tokenizer.encode("<|im_start|>") == [tokenizer.bos] == [1]
+
+
+def test_the_python_of_the_page_on_language_models_prints_what_it_says(capsys):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "lm.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[:2])
+    exec(compile(code, "docs/lm.md", "exec"), {"__name__": "__main__"})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 and all(f"`{line}`" in page for line in printed)
