@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -22,7 +23,7 @@ from icl_sim.studies.plan import plan
 from icl_sim.studies.rehearsal import rehearse
 from icl_sim.tasks import ClassMixture, Regression
 from icl_sim.tasks.regression import Linear, LinearClassification, Quadratic
-from icl_sim.types import Outputs, Predictor, setting
+from icl_sim.types import Outputs, Predictor, setting, static
 
 TASK = Regression(dim=2, context_length=3)
 FEW = icl.Evaluation(sequences=4, batch_size=4)
@@ -50,6 +51,19 @@ class Mute(Predictor):
 
     def apply(self, params, batch, *, record=False):
         return None
+
+
+@setting
+class Peeking(Predictor):
+    """Off by one: answers with the mean of the targets up to its own, which only a number of its own can undo."""
+
+    own: float = 1.0
+
+    def apply(self, params, batch, *, record=False):
+        slots = batch.targets.shape[1]
+        weights_SS = jnp.tri(slots, k=-1) + self.own * jnp.eye(slots)
+        values = batch.targets @ weights_SS.T / jnp.maximum(weights_SS.sum(1), 1)[None]
+        return Outputs(values=values if batch.weights is not None else values[:, -1])
 
 
 def _study(predictor, task=TASK, **kwargs):
@@ -95,6 +109,28 @@ def test_what_does_not_fit_is_told_with_its_predictor_and_leaves_no_folder(study
     with pytest.raises(ValueError, match=f"{re.escape(sentence)}.*\\(The predictor 'mine'.\\)"):
         icl.run(study, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_predictor_that_reads_the_answer_is_refused():
+    sentence = r"What {} answers at a slot s changes with targets\[:, s:\], .* \(The predictor 'mine'.\)"
+    with pytest.raises(ValueError, match=sentence.format("it")):
+        rehearse(plan(_study(Peeking())))
+    rehearse(plan(_study(Peeking(own=0.0))))
+    with pytest.raises(ValueError, match=sentence.format("the reference 'r'")):
+        rehearse(plan(_study(LeastSquares(), references={"r": Peeking()})))
+
+
+def test_a_label_of_the_query_that_is_read_is_found_too():
+    @setting
+    class Reading(Predictor):
+        last: int = static(-1)
+
+        def apply(self, params, batch, *, record=False):
+            return Outputs(values=jax.nn.one_hot(batch.targets[:, self.last], batch.num_classes))
+
+    with pytest.raises(ValueError, match="What it answers at a slot s changes"):
+        rehearse(plan(_study(Reading(), ClassMixture())))
+    rehearse(plan(_study(Reading(last=0), ClassMixture())))
 
 
 def test_code_of_ones_own_that_fails_is_told_with_its_line():
