@@ -6,6 +6,8 @@ import dataclasses
 import fnmatch
 import importlib
 
+import jax
+import numpy as np
 import pytest
 
 from icl_sim.engine.group import Group
@@ -115,6 +117,18 @@ def test_the_five_settings_of_the_bayes_experiment_with_their_penalties():
     assert ratios == pytest.approx([0, 1 / 16, 1 / 9, 1 / 4, 4 / 9])
     assert sorted(ridge.penalty for ridge in study.references.values()) == pytest.approx(ratios)
     assert len(plan(study).entries) == 5 * 2
+
+
+def test_the_constructed_layers_are_two_steps_of_the_best_plus_plus():
+    """Half the loss is the published .110, of GD++ with one rate and one shrinkage (4 standard errors)."""
+    study = codec.study_of(config("lsa_is_gd", "layers"))
+    constructed = study.references["constructed"]
+    batch = jax.jit(study.task.sample, static_argnums=1)(jax.random.key(0), 20_000)
+    answers_B = jax.jit(lambda: constructed.apply(constructed.init(jax.random.key(0), batch), batch).values)()[:, -1]
+    half_B = np.square(answers_B - batch.targets[:, -1]) / 2
+    assert half_B.mean() == pytest.approx(0.110, abs=float(4 * half_B.std() / len(half_B) ** 0.5 + 0.0005))
+    network, trained = constructed.network, study.predictors["lsa_2"]
+    assert (network.depth, network.tied) == (trained.depth, trained.tied) == (2, True)
 
 
 def test_scales_of_the_papers():
