@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import importlib
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -108,6 +110,22 @@ def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
         for quantity in figure.quantities:
             assert any(fnmatch.fnmatch(metric, quantity.metric.partition("/")[0]) for metric in metrics), quantity
             assert any(fnmatch.fnmatch(one, quantity.eval_set) for one in sets), quantity
+
+
+def test_the_laplace_law_of_the_documentation():
+    """The command of docs/regression.md names every dMMSE of the study, without which none answers."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "regression.md").read_text()
+    laws = re.findall(r"--config\.(\S+\.law)=laplace", page)
+    assert len(laws) == 4
+    for missing in (None, *laws[1:]):
+        changed = config("task_diversity", "quick")
+        changed.update_from_flattened_dict({law: "laplace" for law in laws if law != missing})
+        planned = plan(codec.study_of(changed))
+        if missing is None:
+            rehearse(dataclasses.replace(planned, groups=firsts(planned)))
+        else:
+            with pytest.raises(ValueError, match=r"MMSE is 'normal', and that of the task's pool 'laplace'"):
+                rehearse(dataclasses.replace(planned, groups=firsts(planned)))
 
 
 def test_the_five_settings_of_the_bayes_experiment_with_their_penalties():
