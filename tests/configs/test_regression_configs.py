@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import importlib
+import math
 import re
 from pathlib import Path
 
@@ -147,6 +148,22 @@ def test_the_constructed_layers_are_two_steps_of_the_best_plus_plus():
     assert half_B.mean() == pytest.approx(0.110, abs=float(4 * half_B.std() / len(half_B) ** 0.5 + 0.0005))
     network, trained = constructed.network, study.predictors["lsa_2"]
     assert (network.depth, network.tied) == (trained.depth, trained.tied) == (2, True)
+
+
+def test_bounds_at_the_scale_of_the_papers_are_near_the_published_numbers():
+    claims = {claim.id: claim for name in ("function_classes", "shifts") for claim in config(name).claims}
+    found = {
+        id: claim.condition.high / claim.published
+        for id, claim in claims.items()
+        if isinstance(claim.published, float)
+    }
+    assert set(found) == {"C1.d", "C1.2d", "C2.matching", "C2.orthants", "C2.subspace"}
+    assert all(2 <= ratio < 3.001 for ratio in found.values()), found
+    assert "below .0015" in claims["C1.2d"].statement and "below .0015" in claims["C2.matching"].statement
+    for words, low, high in (("threshold", 2**14, 2**15), ("paper_small,threshold", 2**11, 2**12)):
+        [threshold] = [claim for claim in config("task_diversity", words).claims if claim.id == "D1.threshold"]
+        assert (threshold.condition.low, threshold.condition.high) == (low / 2, 2 * high)
+        assert f"2^{math.log2(low) - 1:g} to 2^{math.log2(high) + 1:g}" in threshold.statement
 
 
 def test_scales_of_the_papers():
