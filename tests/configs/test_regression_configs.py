@@ -43,6 +43,7 @@ OF_COMPARISONS = {
     "GradientAlignment": ("gradient_cosine", "projected_gradient_cosine"),
     "Interpolation": ("interpolation_loss",),
     "Rollout": ("rollout_loss",),
+    "Readout": ("readout_error",),
     "CopySensitivity": ("sensitivity_own", "sensitivity_next", "sensitivity_other"),
 }
 
