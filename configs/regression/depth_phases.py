@@ -81,6 +81,15 @@ def claims(scale: Scale):
             "below .01",
             seeds=2,
         ),
+        claim(
+            "A1.weights",
+            f"{deepest} layers imply nearly the weights of least squares: squared difference / d below .01, mean over "
+            f"1 to {2 * scale.dim} examples.",
+            value(f"ilwd_ols/1-{2 * scale.dim}", where={DEPTH: deepest, WIDTH: widest}),
+            below(0.01),
+            "below .01 for almost every k",
+            seeds=2,
+        ),
         nearest("A4.one", "One layer is nearest to one step of gradient descent.", 1, ("gd",)),
         claim(
             "A4.two",

@@ -52,6 +52,9 @@ SOURCES = {  # of other classes Garg et al. 2022
 }
 # Twice the dimension and one more pair, or five times where functions have more parameters.
 SHORT, LONG = ("linear", "sparse", "quadratic", "classification", "mixture"), ("tree", "relu")
+# Bounds of errors, by the claim: 2.5 to 3 times what was published, and what a short training reaches.
+_PUBLISHED = {"C1.d": 0.05, "C1.2d": 0.0015, "C2.matching": 0.0015, "C2.subspace": 0.0015, "C2.orthants": 0.01}
+_LOOSE = {"C1.d": 0.25, "C1.2d": 0.1, "C2.matching": 0.1, "C2.subspace": 0.1, "C2.orthants": 0.2}
 SCALES = {
     "paper": Scale(
         dim=20,
@@ -59,7 +62,14 @@ SCALES = {
         network=published.garg(),
         training=icl.Training(steps=500_000, batch_size=64, learning_rate=1e-4),
         seeds=3,
-        more={"long": 101, "depth": 4, "hidden": 100, "nonzero": 3, "curriculum": True},
+        more={
+            "long": 101,
+            "depth": 4,
+            "hidden": 100,
+            "nonzero": 3,
+            "curriculum": True,
+            "bounds": _PUBLISHED,
+        },
     ),
     "reference": Scale(
         dim=5,
@@ -67,18 +77,30 @@ SCALES = {
         network=REFERENCE,
         training=fast(10_000),
         seeds=2,
-        more={"long": 26, "depth": 2, "hidden": 20, "nonzero": 2, "curriculum": False},
+        more={
+            "long": 26,
+            "depth": 2,
+            "hidden": 20,
+            "nonzero": 2,
+            "curriculum": False,
+            "bounds": _LOOSE,
+        },
     ),
     "quick": Scale(
         dim=5,
         pairs=11,
         network=REFERENCE,
         training=fast(2_000),
-        more={"long": 26, "depth": 2, "hidden": 20, "nonzero": 2, "curriculum": False},
+        more={"long": 26, "depth": 2, "hidden": 20, "nonzero": 2, "curriculum": False, "bounds": _LOOSE},
     ),
 }
 _OLS, _NEAREST = {"ols": LeastSquares()}, {"knn": Nearest(neighbours=3)}
 claim = claims_of("Garg et al. 2022", min_steps=8_000)
+
+
+def plain(bound: float) -> str:
+    """A bound below 1 as claims write it: .0015."""
+    return f"{bound:g}".removeprefix("0")
 
 
 def functions(scale: Scale):
@@ -113,6 +135,11 @@ def claims(part: str, scale: Scale):
     def error(at, predictor="transformer"):
         return value(f"normalized_error/{at}", predictor)
 
+    def bounded(id, when, at, published):
+        bound = scale.more["bounds"][id]
+        statement = f"After {when} examples it is below {plain(bound)}."
+        return claim(id, statement, error(at), below(bound), published, seeds=2)
+
     if part == "linear":
         return (
             claim(
@@ -123,8 +150,8 @@ def claims(part: str, scale: Scale):
                 "follows least squares",
                 seeds=2,
             ),
-            claim("C1.d", f"After d = {d} examples it is below .25.", error(d), below(0.25), 0.02, seeds=2),
-            claim("C1.2d", f"After 2d = {last} examples it is below .1.", error(last), below(0.1), 0.0006, seeds=2),
+            bounded("C1.d", f"d = {d}", d, 0.02),
+            bounded("C1.2d", f"2d = {last}", last, 0.0006),
             claim(
                 "C1.nearest",
                 f"It is better than 3 nearest neighbours after {d} examples.",
@@ -166,8 +193,9 @@ def claims(part: str, scale: Scale):
             claim(
                 "C4.signs",
                 "Also than boosted trees on the signs of inputs, which is all that matters.",
-                Ratio(error(last), error(last, "boosting_signs")),
-                below(1),
+                # Not a ratio: on short trees boosting is all but exact for some seeds.
+                Difference(error(last, "boosting_signs"), error(last)),
+                above(0),
                 ".12 against .31",
                 seeds=2,
             ),

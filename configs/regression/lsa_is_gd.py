@@ -43,6 +43,8 @@ SCALES = {"paper": 1, "quick": 5}
 
 ETA = float(risks.best_rate_uniform(10, 10, half_width=HALF_WIDTH))
 GD, GD_LOSS = GradientDescent(rate=ETA), float(risks.best_one_step_uniform(10, 10, half_width=HALF_WIDTH))
+# The best two steps of GD++ with one rate and one shrinkage, tuned on 20,000 prompts: half the loss .1104 on others.
+GDPP_RATE, GDPP_SHRINK = 13.47, 0.1755
 
 
 def tuned(steps: int, plus_plus: bool = False, per_step: bool = False, rate: float = 1.0) -> Tuned:
@@ -127,6 +129,14 @@ LAYERS = (
         "equal",
         min_steps=4_000,
     ),
+    claim(
+        "B2.averaged",
+        "The layer halfway to that of GD++ has the loss of both, to 10 %: they are one solution up to scale.",
+        Ratio(value("interpolation_loss_constructed", "lsa_2"), value("squared_error", "gdpp_2")),
+        near(1, 0.1),
+        "equal",
+        min_steps=4_000,
+    ),
 )
 UNTIED = (
     claim(
@@ -197,10 +207,12 @@ LENGTHS = tuple(
 )
 _GD = {"gd": GD}
 _ONE = Constructed(network=LinearAttention(), construction="gd", rate=ETA)
+_TIED = LinearAttention(depth=2, tied=True)
+_TWO = Constructed(network=_TIED, construction="gd++", rate=GDPP_RATE, shrink=GDPP_SHRINK)
 _SENSED = {"distance": Distance(), "sensitivity": Sensitivity()}
 _ONE_ONLY = {
     "interpolation": Interpolation(references=("constructed",)),
-    "rollout": Rollout(uses=(1, 2, 5, 10), references=("constructed",)),
+    "rollout": Rollout(references=("constructed",)),
 }
 _LOSS = Quantity("squared_error", "default", "Squared error")
 _SHOWN = (
@@ -213,20 +225,34 @@ _STEPS = Lines(name="steps", title="While training", quantities=_SHOWN, x="step"
 _LAYERS = Lines(name="steps", title="While training", quantities=(_LOSS,), x="step", lines="predictor", log_y=True)
 PARTS = {
     "one_layer": {
-        "predictors": {"lsa": LinearAttention(), **_GD},
+        "predictors": {"lsa": LinearAttention(), "constructed": _ONE, **_GD},
         "seeds": 5,
         "task": TASK.replace(shifts=OTHER_LAWS),
         "references": {**_GD, "constructed": _ONE},
         "comparisons": {**_SENSED, **_ONE_ONLY},
         "claims": ONE_LAYER,
-        "figures": (_STEPS,),
+        "figures": (
+            _STEPS,
+            Lines(
+                name="rollout",
+                title="One layer used again and again, damped",
+                quantities=(Quantity("rollout_loss_constructed", "default", "Squared error"),),
+                x="position",
+                x_label="uses",
+                lines="predictor",
+                predictors=("lsa", "constructed"),
+                log_y=True,
+            ),
+        ),
     },
     "layers": {
         "predictors": {
-            "lsa_2": LinearAttention(depth=2, tied=True),
+            "lsa_2": _TIED,
             "gd_2": tuned(2),
             "gdpp_2": tuned(2, plus_plus=True),
         },
+        "references": {"constructed": _TWO},
+        "comparisons": {"interpolation": Interpolation()},
         "claims": LAYERS,
         "figures": (_LAYERS,),
     },

@@ -6,6 +6,9 @@ states (Akyurek et al. 2023, section 5).
 The first part of the steps trains the network, the rest the probes of all layers on it, frozen, at the same rate. The
 control is a network trained where all weights are 1, which needs no learning in context; its probes see ordinary
 prompts. Words: see common.py.
+
+Scaled down, the weights are also read out in closed form, which trains nothing and so tells every evaluation; for the
+width of the paper that takes batches of more than 1,026 prompts.
 """
 
 import dataclasses
@@ -15,11 +18,13 @@ from configs.claiming import claims_of
 from configs.regression.bayes_noise import AKYUREK
 from configs.regression.common import REFERENCE, Scale, value
 from configs.words import words
-from icl_sim.predictors import Probed
+from icl_sim.metrics import Readout
+from icl_sim.predictors import LeastSquares, Probed
 from icl_sim.studies.claims import Difference, Ratio, above, below
 from icl_sim.studies.figures import Lines, Quantity
 from icl_sim.tasks import Regression
 
+_MANY = icl.Evaluation(sequences=1280, batch_size=640, points=8)  # for a closed form, 320 for 65 numbers
 SCALES = {
     "paper": Scale(
         dim=4,
@@ -29,7 +34,7 @@ SCALES = {
             steps=600_000, batch_size=64, learning_rate=2.5e-4, warmup_steps=100_000, adam_b2=0.98, adam_epsilon=1e-9
         ),
         seeds=3,
-        more={"hidden": 512, "share": 500 / 600, "prefixes": (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)},
+        more={"hidden": 512, "share": 500 / 600, "prefixes": (1, 2, 3, 4, 6, 8, 12, 16, 24, 32), "readout": False},
     ),
     "reference": Scale(
         dim=4,
@@ -37,14 +42,16 @@ SCALES = {
         network=dataclasses.replace(REFERENCE, depth=4),
         training=icl.Training(steps=12_000, batch_size=64, learning_rate=1e-3, warmup_steps=600),
         seeds=2,
-        more={"hidden": 64, "share": 0.7, "prefixes": (2, 4, 8)},
+        evaluation=_MANY,
+        more={"hidden": 64, "share": 0.7, "prefixes": (2, 4, 8), "readout": True},
     ),
     "quick": Scale(
         dim=4,
         pairs=10,
         network=REFERENCE,
         training=icl.Training(steps=2_000, batch_size=64, learning_rate=1e-3, warmup_steps=200),
-        more={"hidden": 32, "share": 0.7, "prefixes": (4, 8)},
+        evaluation=_MANY,
+        more={"hidden": 32, "share": 0.7, "prefixes": (4, 8), "readout": True},
     ),
 }
 TARGETS = {"moment": "X'y", "weights": "least-squares weights"}
@@ -117,6 +124,8 @@ def get_config(arg=""):
         task=Regression(dim=scale.dim, context_length=scale.pairs - 1),
         predictors={"mlp": mlp, "linear": dataclasses.replace(mlp, head="linear"), "control": mlp},
         trained_on={"control": {"function.scale": 0.0, "function.mean": 1.0}},
+        references={"ols": LeastSquares()} if scale.more["readout"] else {},
+        comparisons={"readout": Readout(prefixes=scale.more["prefixes"])} if scale.more["readout"] else {},
         training=scale.training,
         evaluation=dataclasses.replace(scale.evaluation, bootstrap=0),
         sweep=icl.product({"seed": range(scale.seeds)}),
@@ -140,6 +149,19 @@ def get_config(arg=""):
                 ),
                 x="position",
                 lines="predictor",
+            ),
+            *(
+                Lines(
+                    name="readout",
+                    title="Least-squares weights, read out linearly in closed form",
+                    quantities=(Quantity("readout_error_ols", "default", "Squared error / variance"),),
+                    x="position",
+                    x_label="layer",
+                    lines="predictor",
+                    predictors=("mlp", "control"),  # "linear" has the network of "mlp"
+                    limits=(0.0, 1.5),
+                )
+                for _ in range(scale.more["readout"])
             ),
         ),
     )

@@ -9,8 +9,8 @@ import dataclasses
 
 import icl_sim as icl
 from configs.claiming import claims_of
-from configs.regression.common import value
-from configs.regression.function_classes import SCALES
+from configs.regression.common import Scale, value
+from configs.regression.function_classes import SCALES, plain
 from configs.words import words
 from icl_sim.predictors import LeastSquares, Nearest
 from icl_sim.studies.claims import Difference, Ratio, above, below, near
@@ -36,7 +36,9 @@ SHIFTS = {
 claim = claims_of("Garg et al. 2022, section 4", min_steps=8_000)
 
 
-def claims(dim: int, last: int):
+def claims(scale: Scale):
+    dim, last, bounds = scale.dim, scale.pairs - 1, scale.more["bounds"]
+
     def error(eval_set, at, predictor="transformer"):
         return value(f"normalized_error/{at}", predictor, eval_set)
 
@@ -51,26 +53,43 @@ def claims(dim: int, last: int):
         ),
         claim(
             "C2.matching",
-            f"A query that stands in the context is answered: error below .1 after {last} examples.",
+            "A query that stands in the context is answered: error below "
+            f"{plain(bounds['C2.matching'])} after {last} examples.",
             error("matching_query", last),
-            below(0.1),
+            below(bounds["C2.matching"]),
             0.0005,
             seeds=2,
         ),
         claim(
             "C2.orthants",
-            f"A context from one orthant costs less than .2 after {last} examples.",
+            f"A context from one orthant costs less than {plain(bounds['C2.orthants'])} after {last} examples.",
             Difference(error("orthants", last), error("default", last)),
-            below(0.2),
+            below(bounds["C2.orthants"]),
             0.004,
             seeds=2,
         ),
         claim(
             "C2.subspace",
-            f"Inputs in a subspace are learned: error below .1 after {last} examples.",
+            f"Inputs in a subspace are learned: error below {plain(bounds['C2.subspace'])} after {last} examples.",
             error("half_subspace", last),
-            below(0.1),
+            below(bounds["C2.subspace"]),
             0.0006,
+            seeds=2,
+        ),
+        claim(
+            "C2.skewed",
+            f"On skewed inputs it follows least squares for d/2 = {dim // 2} examples: its error is that, to .1.",
+            Difference(error("skewed", dim // 2), error("skewed", dim // 2, "ols")),
+            near(0, 0.1),
+            "follows least squares up to d/2",
+            seeds=2,
+        ),
+        claim(
+            "C2.skewed_last",
+            f"And then it no longer does: after {last} examples its error is above that on inputs as trained.",
+            Difference(error("skewed", last), error("default", last)),
+            above(0),
+            "a plateau",
             seeds=2,
         ),
         claim(
@@ -108,7 +127,7 @@ def get_config(arg=""):
         # Where the query is shifted each sequence asks one slot.
         evaluation=dataclasses.replace(scale.evaluation, sequences=8 * scale.evaluation.sequences, points=4),
         sweep=icl.product({"seed": range(scale.seeds)}),
-        claims=claims(scale.dim, scale.pairs - 1),
+        claims=claims(scale),
         figures=tuple(
             Lines(
                 name=name.replace(":", "_").replace("/", "_"),

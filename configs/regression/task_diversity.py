@@ -21,7 +21,7 @@ from configs.regression.common import REFERENCE, Scale, fast, value
 from configs.words import words
 from icl_sim.predictors import DiscreteMMSE, Ridge, SmoothedMMSE
 from icl_sim.predictors.networks import published
-from icl_sim.studies.claims import Crossing, Difference, Lowest, LowestAt, Ratio, Smallest, above, below
+from icl_sim.studies.claims import Crossing, Difference, Lowest, LowestAt, Range, Ratio, Smallest, above, below
 from icl_sim.studies.figures import Lines, Quantity
 from icl_sim.tasks import Regression
 from icl_sim.tasks.regression import Linear
@@ -38,14 +38,15 @@ def powers(*exponents):
     return tuple(2.0**exponent for exponent in exponents)
 
 
-SCALES = {
+_PAPER = {"noise": 0.5, "pools": powers(*range(1, 21)), "few": 2.0**5, "middle": 2.0**10, "batches": (256, 512)}
+SCALES = {  # "threshold": where M* may lie, a power of 2 more or less than was published
     "paper": Scale(
         dim=8,
         pairs=16,
         network=published.raventos(),
         training=_TRIANGLE,
         seeds=3,
-        more={"noise": 0.5, "pools": powers(*range(1, 21)), "few": 2.0**5, "middle": 2.0**10, "batches": (256, 512)},
+        more={**_PAPER, "threshold": Range(2.0**13, 2.0**16)},
     ),
     "paper_small": Scale(
         dim=8,
@@ -53,7 +54,7 @@ SCALES = {
         network=published.raventos("small"),
         training=_TRIANGLE,
         seeds=3,
-        more={"noise": 0.5, "pools": powers(*range(1, 21)), "few": 2.0**5, "middle": 2.0**10, "batches": (256, 512)},
+        more={**_PAPER, "threshold": Range(2.0**10, 2.0**13)},
     ),
     "reference": Scale(
         dim=4,
@@ -67,6 +68,7 @@ SCALES = {
             "few": 2.0**3,
             "middle": 2.0**7,
             "batches": (32, 64),
+            "threshold": below(2.0**16),
         },
     ),
     "quick": Scale(
@@ -80,6 +82,7 @@ SCALES = {
             "few": 2.0**4,
             "middle": 2.0**7,
             "batches": (32, 64),
+            "threshold": below(2.0**16),
         },
     ),
 }
@@ -122,9 +125,9 @@ def claims(part: str, scale: Scale):
             ),
             claim(
                 "D1.threshold",
-                "In between lies M*, from which on more data helps.",
+                f"In between lies M*, from which on more data helps{_within(scale.more['threshold'])}.",
                 Crossing(of("delta_ridge", **{BATCH: more}), of("delta_ridge", **{BATCH: fewer}), over=M),
-                below(many),
+                scale.more["threshold"],
                 "2^14 to 2^15; small network 2^11 to 2^12 (D = 8)",
                 seeds=2,
             ),
@@ -246,6 +249,10 @@ def claims(part: str, scale: Scale):
             seeds=2,
         ),
     )
+
+
+def _within(pools: Range) -> str:
+    return f": it is {_power(pools.low)} to {_power(pools.high)}" if pools.low > 0 else ""
 
 
 def _power(pool: float) -> str:

@@ -26,7 +26,7 @@ from icl_sim.metrics.in_context import (
     support,
 )
 from icl_sim.metrics.linear_maps import CopySensitivity, Interpolation, Rollout
-from icl_sim.metrics.linear_probe import linear_probe
+from icl_sim.metrics.linear_probe import Readout, linear_probe
 from icl_sim.metrics.preference import context, memory, preference
 from icl_sim.metrics.prefix_matching import (
     after_last_occurrence,
@@ -73,6 +73,7 @@ COMPARISONS: dict[str, type[Comparison]] = {
     "interpolation": Interpolation,
     "rollout": Rollout,
     "copy_sensitivity": CopySensitivity,
+    "readout": Readout,
 }
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "GradientAlignment",
     "ImpliedWeights",
     "Interpolation",
+    "Readout",
     "Rollout",
     "Sensitivity",
     "after_last_occurrence",

@@ -5,7 +5,12 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import importlib
+import math
+import re
+from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from icl_sim.engine.group import Group
@@ -38,6 +43,7 @@ OF_COMPARISONS = {
     "GradientAlignment": ("gradient_cosine", "projected_gradient_cosine"),
     "Interpolation": ("interpolation_loss",),
     "Rollout": ("rollout_loss",),
+    "Readout": ("readout_error",),
     "CopySensitivity": ("sensitivity_own", "sensitivity_next", "sensitivity_other"),
 }
 
@@ -108,6 +114,22 @@ def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
             assert any(fnmatch.fnmatch(one, quantity.eval_set) for one in sets), quantity
 
 
+def test_the_laplace_law_of_the_documentation():
+    """The command of docs/regression.md names every dMMSE of the study, without which none answers."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "regression.md").read_text()
+    laws = re.findall(r"--config\.(\S+\.law)=laplace", page)
+    assert len(laws) == 4
+    for missing in (None, *laws[1:]):
+        changed = config("task_diversity", "quick")
+        changed.update_from_flattened_dict({law: "laplace" for law in laws if law != missing})
+        planned = plan(codec.study_of(changed))
+        if missing is None:
+            rehearse(dataclasses.replace(planned, groups=firsts(planned)))
+        else:
+            with pytest.raises(ValueError, match=r"MMSE is 'normal', and that of the task's pool 'laplace'"):
+                rehearse(dataclasses.replace(planned, groups=firsts(planned)))
+
+
 def test_the_five_settings_of_the_bayes_experiment_with_their_penalties():
     study = codec.study_of(config("bayes_noise", "reference"))
     points = {(point["task.noise"], point["task.function.scale"]) for point in study.sweep}
@@ -115,6 +137,34 @@ def test_the_five_settings_of_the_bayes_experiment_with_their_penalties():
     assert ratios == pytest.approx([0, 1 / 16, 1 / 9, 1 / 4, 4 / 9])
     assert sorted(ridge.penalty for ridge in study.references.values()) == pytest.approx(ratios)
     assert len(plan(study).entries) == 5 * 2
+
+
+def test_the_constructed_layers_are_two_steps_of_the_best_plus_plus():
+    """Half the loss is the published .110, of GD++ with one rate and one shrinkage (4 standard errors)."""
+    study = codec.study_of(config("lsa_is_gd", "layers"))
+    constructed = study.references["constructed"]
+    batch = jax.jit(study.task.sample, static_argnums=1)(jax.random.key(0), 20_000)
+    answers_B = jax.jit(lambda: constructed.apply(constructed.init(jax.random.key(0), batch), batch).values)()[:, -1]
+    half_B = np.square(answers_B - batch.targets[:, -1]) / 2
+    assert half_B.mean() == pytest.approx(0.110, abs=float(4 * half_B.std() / len(half_B) ** 0.5 + 0.0005))
+    network, trained = constructed.network, study.predictors["lsa_2"]
+    assert (network.depth, network.tied) == (trained.depth, trained.tied) == (2, True)
+
+
+def test_bounds_at_the_scale_of_the_papers_are_near_the_published_numbers():
+    claims = {claim.id: claim for name in ("function_classes", "shifts") for claim in config(name).claims}
+    found = {
+        id: claim.condition.high / claim.published
+        for id, claim in claims.items()
+        if isinstance(claim.published, float)
+    }
+    assert set(found) == {"C1.d", "C1.2d", "C2.matching", "C2.orthants", "C2.subspace"}
+    assert all(2 <= ratio < 3.001 for ratio in found.values()), found
+    assert "below .0015" in claims["C1.2d"].statement and "below .0015" in claims["C2.matching"].statement
+    for words, low, high in (("threshold", 2**14, 2**15), ("paper_small,threshold", 2**11, 2**12)):
+        [threshold] = [claim for claim in config("task_diversity", words).claims if claim.id == "D1.threshold"]
+        assert (threshold.condition.low, threshold.condition.high) == (low / 2, 2 * high)
+        assert f"2^{math.log2(low) - 1:g} to 2^{math.log2(high) + 1:g}" in threshold.statement
 
 
 def test_scales_of_the_papers():

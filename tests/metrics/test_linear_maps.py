@@ -74,9 +74,10 @@ def test_between_two_rates_lies_their_mean(batch):
         np.testing.assert_allclose(found, loss(made(batch, rate=rate), batch), rtol=2e-3, atol=1e-5)
 
 
-def test_tied_layers_are_averaged_as_one(batch):
+@pytest.mark.parametrize("kind, shrink", [("gd", 0.0), ("gd++", 0.1)])
+def test_tied_layers_are_averaged_as_one(batch, kind, shrink):
     tied = LinearAttention(depth=3, tied=True)
-    a = made(batch, network=tied)
+    a = made(batch, kind, network=tied, shrink=shrink)
     found = Interpolation().compare(a, Answerer(tied, disguised(a, 2.0).params), batch)["interpolation_loss"]
     np.testing.assert_allclose(found, loss(a, batch), rtol=2e-3, atol=1e-5)
 

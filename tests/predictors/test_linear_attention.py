@@ -206,6 +206,18 @@ def test_a_rollout_repeats_the_layer_on_y_slots_alone(random_params):
         LinearAttention(depth=2).rollout(params, batch, 3, 0.75)
 
 
+def test_a_rollout_needs_a_slot_of_y_alone(random_params):
+    """Where x and y share one, what is written to x tokens would change x."""
+    batch = regression()
+    network = LinearAttention(tokens="interleaved")
+    with pytest.raises(ValueError, match="tokens are 'interleaved' with shared_slot True, .* needs shared_slot False"):
+        network.rollout(network.init(jax.random.key(0), batch), batch, 3, 0.75)
+    own = LinearAttention(tokens="interleaved", shared_slot=False)
+    params = random_params(own.init, batch)
+    rolled_BU = own.rollout(params, batch, 1, 1.0)
+    np.testing.assert_allclose(rolled_BU[:, 0], own.apply(params, batch).values[:, 0], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.decompositions import each
-from icl_sim.predictors.learners.prefixes import contract, latents, prefixes
+from icl_sim.predictors.learners.prefixes import contract, law_of_w, prefixes
 from icl_sim.types import Array, Batch, Leaf, Outputs, Params, Predictor, setting
 
 
@@ -43,7 +43,8 @@ class Preconditioned(Predictor):
 
     Attributes:
       covariance: Lam: a number that multiplies I, its diagonal `[d]`, or, outside of a study, all of it `[d, d]`.
-      noise: sigma, where tau = 1; None takes sigma / tau from the latents "noise" (sigma) and "w_scale" (tau).
+      noise: sigma, where tau = 1 and w has mean 0; None is the best step from "w_mean" for what that latent, "noise"
+        (sigma) and "w_scale" (tau) say of w, which is known where tau is 0.
       kurtosis: E[x^4] / E[x^2]^2 of a coordinate: 3 for normal, 9/5 for uniform inputs. Other than 3 it is right for
         independent coordinates, a diagonal Lam.
     """
@@ -61,20 +62,18 @@ class Preconditioned(Predictor):
 
     def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
         del params
-        asked = prefixes(batch)
-        noise = self.noise
-        if noise is None:
-            sigma, tau = latents(batch, ("noise", "w_scale"), "Preconditioned", "noise")
-            noise = sigma / tau
+        noise, mean = (self.noise, 0.0) if self.noise is not None else law_of_w(batch, "Preconditioned", "noise")
+        asked = prefixes(batch).around(mean)
         moment_BPX = asked.moment_BPX()
         lam_XZ = as_matrix(self.covariance, moment_BPX)
-        # k Gam, which is not singular at k = 0 either: traces add up to more than Lam.
+        # k Gam, which is not singular at k = 0 either: traces add up to more than Lam. In units of its last term, which
+        # may be inf.
         pairs_P = jnp.maximum(asked.count_P + self.kurtosis - 2, 0)[:, None, None]
         rest = jnp.trace(lam_XZ) + jnp.square(noise)
-        gam_PXZ = pairs_P * lam_XZ[None] + rest * jnp.eye(len(lam_XZ))[None]
-        inverse_PXZ = each(jnp.linalg.inv, gam_PXZ.astype(moment_BPX.dtype), axes=1)
+        gam_PXZ = pairs_P * (lam_XZ / rest)[None] + jnp.eye(len(lam_XZ))[None]
+        inverse_PXZ = each(jnp.linalg.inv, gam_PXZ.astype(moment_BPX.dtype), axes=1) / rest
         w_BPX = contract("BPX,PXZ->BPZ", moment_BPX, inverse_PXZ)
-        return asked.answer(w_BPX, record)
+        return asked.answer(mean + w_BPX, record)
 
 
 def as_matrix(covariance: Leaf | tuple[Leaf, ...], like_BPX: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from icl_sim.predictors.learners.prefixes import latents, prefixes
+from icl_sim.predictors.learners.prefixes import law_of_w, prefixes
 from icl_sim.types import Array, Batch, Leaf, Outputs, Params, Predictor, setting
 
 # A row of X counts as dependent on those before it where less of its norm than so many roundings lies outside of their
@@ -33,7 +33,8 @@ class Ridge(Predictor):
     the limit, `LeastSquares`. In single precision w has a relative error of some 1e-7 |x| / sqrt(l): 1e-4 at l = 1e-6.
 
     Attributes:
-      penalty: l, at least 0; None takes that of Bayes from the latents "noise" (sigma) and "w_scale" (tau).
+      penalty: l, at least 0; None is the predictor of Bayes for what the latents "noise" (sigma), "w_scale" (tau) and
+        "w_mean" (mu) say: l = (sigma / tau)^2, and w shrinks towards mu, which it is where tau is 0.
     """
 
     penalty: Leaf | None = None
@@ -44,17 +45,16 @@ class Ridge(Predictor):
 
     def apply(self, params: Params, batch: Batch, *, record: bool = False) -> Outputs:
         del params
-        penalty = self.penalty
-        if penalty is None:
-            noise, w_scale = latents(batch, ("noise", "w_scale"), "Ridge", "penalty")
-            penalty = jnp.square(noise / w_scale)
-        return _fit(batch, penalty, record)
+        if self.penalty is not None:
+            return _fit(batch, self.penalty, record)
+        ratio, mean = law_of_w(batch, "Ridge", "penalty")
+        return _fit(batch, jnp.square(ratio), record, mean)
 
 
-def _fit(batch: Batch, penalty: Leaf, record: bool) -> Outputs:
-    asked = prefixes(batch)
+def _fit(batch: Batch, penalty: Leaf, record: bool, mean: Leaf = 0.0) -> Outputs:
+    asked = prefixes(batch).around(mean)
     w_BSX = jax.vmap(weights, in_axes=(0, 0, None))(asked.x_BLX, asked.y_BL, penalty)
-    return asked.answer(w_BSX[:, -len(asked.count_P) :], record)
+    return asked.answer(mean + w_BSX[:, -len(asked.count_P) :], record)
 
 
 def weights(x_LX: Array, y_L: Array, penalty: Leaf) -> Array:

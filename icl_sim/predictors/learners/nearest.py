@@ -60,7 +60,10 @@ class Nearest(Predictor):
             # Relative to the nearest, so that nothing overflows, and all but exact matches vanish beside one.
             exact_BPK = square_BPK == 0
             ratio_BPK = square_BPK[..., :1] / jnp.where(exact_BPK | ~is_pair_BPK, 1.0, square_BPK)
-            ratio_BPK = jnp.sqrt(ratio_BPK) if self.weighting == "inverse" else ratio_BPK
+            if self.weighting == "inverse":
+                # A root of 0 has no slope, and its NaN would outlive the `where` below.
+                positive_BPK = ratio_BPK > 0
+                ratio_BPK = jnp.where(positive_BPK, jnp.sqrt(jnp.where(positive_BPK, ratio_BPK, 1.0)), 0.0)
             weight_BPK = jnp.where(is_pair_BPK, jnp.where(exact_BPK, 1.0, ratio_BPK), 0.0)
         total_BP1 = jnp.sum(weight_BPK, axis=-1, keepdims=True)
         return weight_BPK / jnp.where(total_BP1 > 0, total_BP1, 1.0)

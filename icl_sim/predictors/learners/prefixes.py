@@ -7,7 +7,7 @@ import functools
 
 import jax.numpy as jnp
 
-from icl_sim.types import Array, Batch, Outputs
+from icl_sim.types import Array, Batch, Leaf, Outputs
 
 # Sums of products in full precision: an accelerator would round the factors first.
 contract = functools.partial(jnp.einsum, precision="highest")
@@ -45,6 +45,10 @@ class Prefixes:
         outer_BLXZ = self.x_BLX[..., :, None] * self.x_BLX[..., None, :]
         return contract("PL,BLXZ->BPXZ", self.seen_PL, outer_BLXZ)
 
+    def around(self, mean: Leaf) -> Prefixes:
+        """The same prompts of w - mean: targets without what the mean of w says of them."""
+        return dataclasses.replace(self, y_BL=self.y_BL - mean * jnp.sum(self.x_BLX, axis=-1))
+
     def answer(self, w_BPX: Array, record: bool) -> Outputs:
         """The predictions w.x of linear learners; their record is `w` itself."""
         return Outputs(values=contract("BPX,BPX->BP", w_BPX, self.query_BPX), record={"w": w_BPX} if record else {})
@@ -79,6 +83,15 @@ def latents(batch: Batch, names: tuple[str, ...], whose: str, field: str) -> lis
                 f"{', '.join(sorted(batch.latents)) or 'no latents'}): give it a number, as in {whose}({field}=0.1)."
             )
     return [batch.latents[name] for name in names]
+
+
+def law_of_w(batch: Batch, whose: str, field: str) -> tuple[Array, Array]:
+    """sigma / tau and mu, from what the sampler knows of y = w.x + sigma e, w = mu + tau z.
+
+    The ratio is inf where tau is 0, with noise or without: w is known, and no pair moves it.
+    """
+    sigma, tau, mu = latents(batch, ("noise", "w_scale", "w_mean"), whose, field)
+    return jnp.where(tau != 0, sigma / jnp.where(tau != 0, tau, 1.0), jnp.inf), mu
 
 
 def _require_regression(batch: Batch) -> None:

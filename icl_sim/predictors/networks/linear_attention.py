@@ -147,6 +147,11 @@ class LinearAttention(Predictor):
         """Answers after 1 to `steps` uses of the layer, each writing only y slots, `damping` times: `[B, steps]`."""
         if self.depth > 1 and not self.tied:
             raise ValueError(f"A rollout repeats one layer, but this network has {self.depth} of their own weights.")
+        if self._shares:
+            raise ValueError(
+                "A rollout writes y slots alone, but the network's tokens are 'interleaved' with shared_slot True, and "
+                "what is y's slot in one is x's in another; it needs shared_slot False, or tokens 'concatenated'."
+            )
         h_BTD, slot = self.embed(params, batch), self.slot(batch)
         first_B = h_BTD[:, -1, slot]
 

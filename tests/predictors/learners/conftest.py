@@ -40,6 +40,7 @@ def make_prompts() -> Callable[..., Batch]:
                 "w": jnp.asarray(w_BX, dtype),
                 "noise": jnp.asarray(noise, dtype),
                 "w_scale": jnp.asarray(1.0, dtype),
+                "w_mean": jnp.asarray(0.0, dtype),
             },
             weights=jnp.ones(clean_BS.shape, dtype) if every else None,
             scale=float(x_BSX.shape[2]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +57,28 @@ def test_for_white_inputs_it_is_the_step_of_the_best_rate(make_prompts, answer):
     for k in range(1, 7):
         rate = risks.best_rate(k, 4, noise=0.5)
         np.testing.assert_allclose(got[:, k], answer(GradientDescent(rate=rate), batch).values[:, k], rtol=1e-5)
+
+
+def with_law(batch, **latents):
+    told = {name: jnp.asarray(number, float) for name, number in latents.items()}
+    return dataclasses.replace(batch, latents={**batch.latents, **told})
+
+
+def test_it_is_a_step_from_the_mean_of_w_in_units_of_its_scale(make_prompts, answer):
+    with jax.enable_x64(True):
+        batch = make_prompts(noise=0.5, dtype=np.float64)
+        deviations = answer(Preconditioned(noise=0.25), batch).record["w"]
+        moved = dataclasses.replace(batch, targets=batch.targets + 0.7 * jnp.sum(batch.inputs, axis=-1))
+        w_BSX = answer(Preconditioned(), with_law(moved, w_scale=2.0, w_mean=0.7)).record["w"]
+        np.testing.assert_allclose(w_BSX, 0.7 + deviations, rtol=1e-12, atol=1e-12)
+        fixed = answer(Preconditioned(noise=0.25), with_law(batch, w_mean=0.7)).record["w"]
+        np.testing.assert_array_equal(fixed, deviations)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_weights_of_scale_0_are_known(noise, make_prompts, answer):
+    batch = with_law(make_prompts(noise=noise), w_scale=0.0, w_mean=1.0)
+    np.testing.assert_array_equal(answer(Preconditioned(), batch).record["w"], 1.0)
 
 
 def test_for_uniform_inputs_it_is_the_step_of_the_best_rate(make_prompts, answer):

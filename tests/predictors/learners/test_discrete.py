@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -231,12 +232,14 @@ def test_in_one_dimension_with_one_pair():
 def test_published_risks_in_eight_dimensions():
     """Raventos et al. at D = 8, K = 16, sigma = 0.5: loss / D on the pool, and Delta to Ridge on new tasks.
 
-    The specification has one random pool each, so that small pools differ by their luck: |w|^2 of a few rows varies.
+    The specification has one random pool each, so that small pools differ by their luck, |w|^2 of a few rows: by
+    standard deviations of 10 % at M = 8 and of 5 % from 32 on. Two of these are allowed.
     """
-    B, S, d = 256, 16, 8
+    S, d = 16, 8
     published = {8: (0.113, 0.87), 32: (0.160, 0.65), 128: (0.203, 0.44), 1024: (0.254, 0.264)}
 
-    def risks(seed, pool):
+    def risks(seed, pool, few):
+        B = 1024 if few else 256
         kx, kw, ke, ki = jax.random.split(jax.random.key(seed), 4)
         x_BSX, noise_BS = jax.random.normal(kx, (B, S, d)), 0.5 * jax.random.normal(ke, (B, S))
         index_B = jax.random.randint(ki, (B,), 0, pool)
@@ -244,7 +247,7 @@ def test_published_risks_in_eight_dimensions():
         def run(w_BX):
             y_BS = jnp.einsum("BSX,BX->BS", x_BSX, w_BX) + noise_BS
             batch = Batch(inputs=x_BSX, targets=y_BS, kinds=jnp.zeros((B, S), jnp.int8), weights=jnp.ones((B, S)))
-            learner = DiscreteMMSE(noise=0.5, w_scale=1.0, w_mean=0.0, seed=seed, chunk=128)
+            learner = DiscreteMMSE(noise=0.5, w_scale=1.0, w_mean=0.0, seed=seed, chunk=32 if few else 128)
             known, ridge = (
                 dataclasses.replace(learner, pool=size).apply({}, batch).values for size in (pool, jnp.inf)
             )
@@ -254,19 +257,20 @@ def test_published_risks_in_eight_dimensions():
         _, delta, ridge_loss = run(jax.random.normal(kw, (B, d)))
         return on_pool, delta, ridge_loss
 
-    @jax.jit
-    def of_all(seeds, pool):
-        return jax.lax.map(lambda seed: jnp.stack(risks(seed, pool)), seeds)
+    @functools.partial(jax.jit, static_argnums=2)
+    def of_all(seeds, pool, few):
+        return jax.lax.map(lambda seed: jnp.stack(risks(seed, pool, few)), seeds)
 
     for pool, expected in published.items():
-        seeds = np.arange(16 if pool <= 32 else 4, dtype=np.uint32)
-        found_SR = np.asarray(of_all(seeds, pool))
+        few = pool <= 32
+        seeds = np.arange(16 if few else 6, dtype=np.uint32)
+        found_SR = np.asarray(of_all(seeds, pool, few))
         mean_R, spread_R = found_SR.mean(0), found_SR.std(0)
+        allowed = 0.2 if pool == 8 else 0.1
         for risk in (0, 1):
-            # One pool of theirs against the mean of ours.
-            bound = 3 * spread_R[risk] + 0.02 * expected[risk]
-            assert abs(mean_R[risk] - expected[risk]) < bound, (pool, mean_R, spread_R)
-            assert bound < 0.6 * expected[risk]
+            # One pool of theirs against the mean of ours, which is certain to a fraction of that.
+            assert mean_R[risk] == pytest.approx(expected[risk], rel=allowed), pool
+            assert spread_R[risk] / len(seeds) ** 0.5 < allowed / 3 * expected[risk]
         assert mean_R[2] == pytest.approx(0.377, abs=float(3 * spread_R[2] / len(seeds) ** 0.5 + 0.001))
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_sim.predictors import LeastSquares, Ridge
+from icl_sim.predictors import DiscreteMMSE, LeastSquares, Ridge
 
 
 @pytest.fixture
@@ -131,6 +131,35 @@ def test_without_a_penalty_ridge_is_the_predictor_of_bayes(make_prompts, weights
     np.testing.assert_array_equal(weights(Ridge(), wide), weights(Ridge(penalty=0.0625), batch))
     clean = make_prompts()
     np.testing.assert_array_equal(weights(Ridge(), clean), weights(LeastSquares(), clean))
+
+
+def with_law(batch, tau, mean):
+    """The prompts of make_prompts with weights mean + tau w."""
+    x_BSX, w_BX = np.asarray(batch.inputs), np.asarray(batch.latents["w"])
+    more_BS = np.einsum("BSX,BX->BS", x_BSX, mean + (tau - 1) * w_BX)
+    latents = {**batch.latents, "w": mean + tau * w_BX, "w_scale": jnp.asarray(tau), "w_mean": jnp.asarray(mean)}
+    return dataclasses.replace(batch, targets=batch.targets + more_BS, latents=latents)
+
+
+@pytest.mark.parametrize(("tau", "mean"), [(1.0, 2.5), (1.5, -0.7), (-1.5, 0.7), (0.0, 1.0), (0.0, 0.0)])
+def test_without_a_penalty_it_shrinks_towards_the_mean_as_an_infinite_pool(tau, mean, make_prompts, answer):
+    with jax.enable_x64(True):
+        batch = with_law(make_prompts(pairs=9, noise=0.5, dtype=np.float64), tau, mean)
+        known = DiscreteMMSE(pool=jnp.inf, seed=0)
+        got, expected = (answer(learner, batch).record["w"] for learner in (Ridge(), known))
+        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+        if not tau:
+            np.testing.assert_array_equal(got, mean)
+        # A penalty that is given is that of ordinary ridge regression, whatever the law says.
+        centred = dataclasses.replace(batch, latents={**batch.latents, "w_mean": jnp.asarray(0.0)})
+        fixed, same = (answer(Ridge(penalty=0.3), of).record["w"] for of in (batch, centred))
+        np.testing.assert_array_equal(fixed, same)
+        assert (fixed[:, 0] == 0).all()
+
+
+def test_known_weights_need_no_noise_to_be_known(make_prompts, weights):
+    batch = with_law(make_prompts(), 0.0, 1.0)
+    np.testing.assert_array_equal(weights(Ridge(), batch), 1.0)
 
 
 def test_bayes_weights_are_those_that_noise_leaves_nothing_to_add_to(make_prompts, weights):

@@ -56,6 +56,22 @@ def test_a_pair_at_the_query_alone_decides(weighting):
     np.testing.assert_allclose(answers(learner, batch)[:, -1], expected_B, rtol=1e-6)
 
 
+@pytest.mark.parametrize("weighting", ["inverse", "inverse_square"])
+def test_gradients_are_finite_at_a_pair_at_the_query(weighting):
+    """The pair alone decides there, and so the slope is 1 in its target, 0 in all inputs and other targets."""
+    batch = regression(S=6)
+    batch.inputs[:, -1] = batch.inputs[:, 2]
+    learner = Nearest(neighbours=3, weighting=weighting)
+
+    @jax.grad
+    def slopes(part):
+        return jnp.sum(learner.apply({}, dataclasses.replace(batch, **part)).values[:, -1])
+
+    found = jax.jit(slopes)({"inputs": jnp.asarray(batch.inputs), "targets": jnp.asarray(batch.targets)})
+    np.testing.assert_array_equal(found["targets"], np.tile(np.arange(6) == 2, (6, 1)))
+    np.testing.assert_array_equal(found["inputs"], 0.0)
+
+
 def test_classes_are_shares_of_the_nearest_in_every_slot():
     batch = Batch(
         inputs=np.asarray([[[5.0], [1.0], [2.0], [0.0]]], np.float32),

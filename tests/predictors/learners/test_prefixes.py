@@ -121,7 +121,7 @@ def test_refuses_images_and_names_a_latent_that_is_missing(make_prompts):
     batch = make_prompts()
     with pytest.raises(ValueError, match=r"inputs of shape \(3, 7, 4, 1\); a regression learner needs .* vectors"):
         prefixes(dataclasses.replace(batch, inputs=batch.inputs[..., None]))
-    sentence = r"X takes its size from the task's latent 'pool', .* has clean, noise, w, w_scale\): .* X\(size=0.1\)"
+    sentence = r"X takes its size from .* latent .pool., .* clean, noise, w, w_mean, w_scale\): .* X\(size=0.1\)"
     with pytest.raises(ValueError, match=sentence):
         latents(batch, ("noise", "pool"), "X", "size")
     with pytest.raises(ValueError, match="Ridge takes its penalty from the task's latent 'noise'"):
