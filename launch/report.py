@@ -34,7 +34,8 @@ def _report(workdir: str, config: str | None) -> int:
 
     claims = claims_of(config) if config else None
     try:
-        print(verdicts.to_text(report.write_report(workdir, claims)))
+        found = report.write_report(workdir, claims, tell=lambda sentence: print(sentence, file=sys.stderr))
+        print(verdicts.to_text(found))
     except ModuleNotFoundError as error:
         print(verdicts.to_text(report.write_verdicts(report.read(workdir), claims)))
         print(f"No report was written: {error.name} is missing; pip install icl_sim[report].", file=sys.stderr)

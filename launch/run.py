@@ -205,7 +205,7 @@ def write_report(workdir: str) -> None:
     from icl_sim.studies import report, verdicts
 
     try:
-        found = report.write_report(workdir)
+        found = report.write_report(workdir, tell=lambda sentence: print(sentence, file=sys.stderr))
     except ModuleNotFoundError as error:
         print(f"No report: {error.name} is not installed; pip install 'icl_sim[report]', then launch/report.py.")
         return
