@@ -88,6 +88,7 @@ def main(argv: list[str], *, spread: bool = True, report: Callable[[str], None] 
       report: writes and prints what a complete run has to say, given its folder.
     """
     logging.set_verbosity(logging.WARNING)  # checkpoints are chatty
+    endings.warn_plainly()
     logging.logging.getLogger("asyncio").setLevel("CRITICAL")  # and so are their threads where a disk is full
     try:
         endings.require_flags_only(argv)

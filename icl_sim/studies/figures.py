@@ -498,6 +498,9 @@ def check_axes(spec: Spec, names: Iterable[str]) -> None:
             allowed = suggestion(axis, (*swept, *map(str, _OWN[name]), AUTO))
             raise ValueError(f"The figure {spec.name!r} has {name} = {axis!r}; {allowed}")
     for name in spec.where:
+        if name == PREDICTOR:
+            told = f"the predictors of a figure are its field, as in predictors=({str(spec.where[name])!r},)."
+            raise ValueError(f"The figure {spec.name!r} has where = {dict(spec.where)}; {told}")
         require(f"A name in `where` of the figure {spec.name!r}", name, swept)
 
 

@@ -20,7 +20,7 @@ from icl_sim.studies import claims as claims_module
 from icl_sim.studies import curves, figures, remarks, verdicts
 from icl_sim.studies.claims import Claim
 from icl_sim.studies.figures import POSITION, QUANTITY, STEP, Spec
-from icl_sim.studies.quantities import Quantity, headlines, pairs
+from icl_sim.studies.quantities import Quantity, headlines, known_range, pairs
 from icl_sim.studies.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequen
         ]
         for key, curve in grouped.items()
     ]
-    paint = figures.colors(predictors)
+    paint, metrics = figures.colors(predictors), set(table["metric"].unique())
     first = {(q.metric, q.eval_set) for q in specs[0].quantities} if specs else set()
     return {
         "x": names.index(specs[0].x) if specs and specs[0].x in names else 0,
@@ -214,8 +214,8 @@ def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequen
         "steps": _axis(scales[STEP], STEP, sorted(int(step) for step in rows[STEP].unique())),
         "predictors": [{"name": name, "color": paint[name]} for name in predictors],
         "quantities": [
-            {"label": q.text, "shown": (q.metric, q.eval_set) in first, "unit": _is_share(rows, i)}
-            for i, q in enumerate(quantities)
+            {"label": q.text, "shown": (q.metric, q.eval_set) in first, "unit": known_range(q, metrics) == (0, 1)}
+            for q in quantities
         ],
         "rule": curves.rule_told(table),
         "series": series,
@@ -273,11 +273,6 @@ def _axis(scale: Any, name: str, values: Sequence[Any]) -> dict[str, Any]:
         "first": 0 if mean else len(values) // 2,
         "steps": values if name == STEP else None,
     }
-
-
-def _is_share(rows: pd.DataFrame, quantity: int) -> bool:
-    values = rows.loc[rows["quantity"] == quantity, "value"].dropna()
-    return bool(len(values)) and bool(values.min() >= 0 and values.max() <= 1)
 
 
 def _short(value: float) -> float | None:

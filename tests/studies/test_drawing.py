@@ -455,6 +455,18 @@ def closest(rows, quantities=None, **changes):
     return drawing.draw(spec, rows).axes[0]
 
 
+def test_the_closest_learner_is_named_alike_with_a_label_or_without():
+    rows = regression.table(depths=DEPTHS, seeds=(0,), **{"task.noise": (0.0, 1.0)})
+
+    def legend(*quantities):
+        return [text.get_text() for text in closest(rows, quantities).get_legend().get_texts()]
+
+    plain = [Quantity(f"spd_{name}/1-7", "default") for name in regression.LEARNERS]
+    assert legend(*plain) == ["ols", "ridge", "knn"]
+    assert legend(Quantity("spd_*/3", "default"), plain[0], plain[1], plain[2])[:1] == ["spd ols/3, default"]
+    assert legend(plain[0], Quantity("spd_knn/1-7", "default", "neighbours")) == ["ols", "neighbours"]
+
+
 def test_the_closest_learner_has_the_colour():
     """Of 1, 0.5 and 0 and a network at (depth - 1) / 7, with 0.02 for all: knn, knn, ridge, ols."""
     axes = closest(regression.table(depths=DEPTHS, seeds=(0,), **{"task.noise": (0.0, 1.0)}))

@@ -95,6 +95,13 @@ def test_what_the_table_lacks_is_left_out():
     assert figures.resolve(Lines(name="a", title="A", quantities=(Quantity("nonsense"),)), rows) is None
 
 
+def test_predictors_among_what_is_swept_are_told_their_field():
+    spec = Closest(name="mine", title="", quantities=ONE, where={"predictor": "gated"})
+    told = "where = {'predictor': 'gated'}; the predictors of a figure are its field, as in predictors=\\('gated',\\)."
+    with pytest.raises(ValueError, match=told):
+        figures.check_axes(spec, [N])
+
+
 def test_json_round_trip():
     specs = (
         *figures.PRESETS["class_mixture"],
