@@ -118,7 +118,7 @@ def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str) -> N
     parts = [f"{what} over {count}, {steps:,} steps" if steps else f"{what} over {count}; nothing is trained"]
     if few == 1 and "from" in rows and isinstance(spec, Lines):
         parts += [f"{'bands' if many == 1 else 'of one seed'}: 90 % bootstrap interval over its sequences"]
-    if any(_reaches_zero(axes) for axes in figure.axes):
+    if any([_led_to_edge(axes) for axes in figure.axes]):
         parts += ["intervals that reach 0 or below go to the edge"]
     parts += [rule] if steps else []
     parts += [f"{figures.symbol(name)} = {figures.number(value)}" for name, value in spec.where.items()]
@@ -133,10 +133,14 @@ def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str) -> N
     figure.supxlabel(f"{text}.", x=0.012, ha="left", fontsize=6.8, color="#6b7178")
 
 
-def _reaches_zero(axes: Axes) -> bool:
-    """Whether an interval on a logarithmic axis ends where there is no place for it."""
-    ends = [np.asarray(path.vertices)[:, 1] for collection in axes.collections for path in collection.get_paths()]
-    return axes.get_yscale() == "log" and any(np.any(end <= 0) for end in ends)
+def _led_to_edge(axes: Axes) -> bool:
+    """Whether intervals on a logarithmic axis end where it has no place; these ends are moved to its edge."""
+    paths = [path for collection in axes.collections for path in collection.get_paths()]
+    missed = axes.get_yscale() == "log" and any(np.any(np.asarray(path.vertices)[:, 1] <= 0) for path in paths)
+    for path in paths if missed else ():  # so that a band slants to the edge from one point to the next
+        x, y = np.asarray(path.vertices).T
+        path.vertices = np.stack([x, np.where(y <= 0, axes.get_ylim()[0], y)], axis=1)
+    return missed
 
 
 # ---------------------------------------------------------------------------------------------- axes

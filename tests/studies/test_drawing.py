@@ -263,6 +263,18 @@ def test_bands_of_all_lines_are_cut_where_the_range_of_the_metric_ends(metric, e
     assert low < min(map(min, bands)) and high > max(map(max, bands))  # and all is seen
 
 
+def test_an_axis_from_0_to_1_has_room_for_all_bands_of_its_row():
+    rows = table(lambda predictor, k, x, step: 0.5, seeds=(0, 1), ks=(0, 1), predictors=("a",))
+    rows["value"] += np.where(rows["seed"] == 0, 0.1, -0.1) * (rows["task.k"] == 0)
+    for axes in panels(drawn(lines(), rows)).values():
+        half = 12.706 * 0.1
+        margin = 0.04 * 2 * half
+        assert axes.get_ylim() == pytest.approx((0.5 - half - margin, 0.5 + half + margin), rel=1e-3)
+    rows["value"] = 0.5
+    for axes in panels(drawn(lines(), rows)).values():
+        assert axes.get_ylim() == pytest.approx((-0.04, 1.04))
+
+
 def test_what_is_an_error_of_regressions_has_no_upper_end():
     known = {("error", "summary"): (0, 1), ("error_skewed", "summary"): (-math.inf, math.inf)}
     assert {pair: known_range(Quantity(*pair), {"error"}) for pair in known} == known
@@ -278,7 +290,7 @@ def test_on_a_log_axis_bands_that_reach_0_go_to_the_edge():
     figure = drawn(lines(columns=None, log_y=True), rows)
     (axes,) = panels(figure).values()
     wide, narrow = (band.get_paths()[0].vertices[:, 1] for band in axes.collections)
-    assert wide.min() == 0 and wide.max() == pytest.approx(0.3 + 12.706 * 0.2, rel=1e-3)
+    assert wide.min() == axes.get_ylim()[0] and wide.max() == pytest.approx(0.3 + 12.706 * 0.2, rel=1e-3)
     assert narrow.min() == pytest.approx(0.6 - 12.706 * 1e-3, rel=1e-3)
     assert axes.get_ylim()[0] > 0.2  # the axis is that of what has a place on it
     assert "intervals that reach 0 or below go to the edge" in figure.get_supxlabel().replace("\n", " ")
