@@ -1,10 +1,13 @@
-"""How commands end: with exit code 0, or with a sentence about what is wrong and another."""
+"""What commands say: how they end, with exit code 0 or with a sentence about what is wrong and another; warnings."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Sequence
+from logging import LogRecord
+
+from absl import logging
 
 
 def ended(work: Callable[[], int | None], interrupted: str = "") -> int:
@@ -24,6 +27,18 @@ def ended(work: Callable[[], int | None], interrupted: str = "") -> int:
         if interrupted:
             print(interrupted, file=sys.stderr)
         return 130
+
+
+class _Plain(logging.PythonFormatter):
+    """Warnings of the library stand alone, without the date, process and line that absl puts before all others."""
+
+    def format(self, record: LogRecord) -> str:
+        return record.getMessage() if record.name == "icl_sim" else super().format(record)
+
+
+def warn_plainly() -> None:
+    """Shows what the library warns of as plain sentences."""
+    logging.get_absl_handler().setFormatter(_Plain())
 
 
 def unread() -> int:

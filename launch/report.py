@@ -13,13 +13,19 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from absl import app, flags
+# Study files import from configs/, which is not installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from absl import app, flags  # noqa: E402
+
+from launch import endings  # noqa: E402
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder that launch/run.py wrote to.", required=True)
 _CONFIG = flags.DEFINE_string("config", None, "A study file, FILE or FILE:VARIANT, to take the claims from.")
 
 
 def main(argv: list[str]) -> int:
+    endings.warn_plainly()
     try:
         if len(argv) > 1:
             raise ValueError(f"Unknown argument {argv[1]!r}; all arguments are flags, see --help.")
@@ -34,7 +40,8 @@ def _report(workdir: str, config: str | None) -> int:
 
     claims = claims_of(config) if config else None
     try:
-        print(verdicts.to_text(report.write_report(workdir, claims)))
+        found = report.write_report(workdir, claims, tell=lambda sentence: print(sentence, file=sys.stderr))
+        print(verdicts.to_text(found))
     except ModuleNotFoundError as error:
         print(verdicts.to_text(report.write_verdicts(report.read(workdir), claims)))
         print(f"No report was written: {error.name} is missing; pip install icl_sim[report].", file=sys.stderr)
@@ -51,9 +58,6 @@ def claims_of(config: str) -> tuple:
     path = Path(name)
     if not path.is_file():
         raise ValueError(f"There is no study file {path}; --config names one, as in configs/icl_iwl/p_high.py:quick.")
-    root = str(Path(__file__).resolve().parent.parent)
-    if root not in sys.path:  # study files import from configs/, which is not installed
-        sys.path.insert(0, root)
     sys.path.append(str(path.absolute().parent))
     spec = importlib.util.spec_from_file_location("study_file", path)
     if spec is None or spec.loader is None:

@@ -88,6 +88,7 @@ def main(argv: list[str], *, spread: bool = True, report: Callable[[str], None] 
       report: writes and prints what a complete run has to say, given its folder.
     """
     logging.set_verbosity(logging.WARNING)  # checkpoints are chatty
+    endings.warn_plainly()
     logging.logging.getLogger("asyncio").setLevel("CRITICAL")  # and so are their threads where a disk is full
     try:
         endings.require_flags_only(argv)
@@ -205,7 +206,7 @@ def write_report(workdir: str) -> None:
     from icl_sim.studies import report, verdicts
 
     try:
-        found = report.write_report(workdir)
+        found = report.write_report(workdir, tell=lambda sentence: print(sentence, file=sys.stderr))
     except ModuleNotFoundError as error:
         print(f"No report: {error.name} is not installed; pip install 'icl_sim[report]', then launch/report.py.")
         return

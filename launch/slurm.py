@@ -205,7 +205,7 @@ def _left(study: Study, workdir: Path, of: int) -> tuple[list[int], list[int]]:
     members = len(planned.entries)
     if of > members:
         raise ValueError(f"--shards is {of}, and the study has {members} members; at most one shard for each.")
-    rehearse(planned)
+    rehearse(planned, study.figures)
     every = list(range(1, of + 1))
     if not (workdir / store.STUDY).exists():
         return every, []

@@ -103,10 +103,21 @@ def _means(asked: _Asked, task: Task, key: Array, across: int) -> dict[str, Arra
         limits = metrics.bootstrap(error_NP, weight_NP, jax.random.fold_in(key, _RESAMPLING), evaluation.bootstrap)
         by_slot |= {f"{name}_{end}": limit_P for end, limit_P in zip(("from", "to"), limits, strict=True)}
     for name, mean_P in by_slot.items():
-        if (P := len(mean_P)) > 1:
-            told = task.positions() or {slot: slot for slot in range(slots - P, slots)}
-            means |= {f"{name}/{k}": _at(mean_P, slot, slots) for k, slot in told.items()}
+        told = positions(task, slots, len(mean_P))
+        means |= {f"{name}/{k}": _at(mean_P, slot, slots) for k, slot in told.items()}
     return means
+
+
+def positions(task: Task, slots: int, P: int) -> Mapping[int, Leaf]:
+    """The positions k of `name/k` with the slots that they are at, given that the last P of all slots are answered."""
+    return (task.positions() or {slot: slot for slot in range(slots - P, slots)}) if P > 1 else {}
+
+
+def measured(member: Member, params: Params, references: Mapping[str, Params], task: Task, batch: Batch) -> Any:
+    """Every metric on a batch of an evaluation set: `[B]`, or `[B, P]` of the last P slots."""
+    outputs = member.predictor.apply(params, batch, record=True)
+    asked = _Asked(member=member, params=params, references=references)
+    return {**_standard(outputs, batch), **_told(asked, task, outputs, batch)}
 
 
 def _scanned(add: Callable[..., tuple[Any, Any]], zeros: Any, number: int, across: int) -> tuple[Any, Any]:

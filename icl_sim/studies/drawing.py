@@ -6,7 +6,7 @@ import dataclasses
 import io
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from icl_sim.studies import curves, figures, measures
 from icl_sim.studies.claims import Crossing
-from icl_sim.studies.figures import POSITION, PREDICTOR, QUANTITY, STEP, Closest, Heat, Lines, Quantity, Spec
+from icl_sim.studies.figures import POSITION, PREDICTOR, QUANTITY, STEP, Closest, Heat, Lines, Spec
+from icl_sim.studies.quantities import Quantity, known_range, learners
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,8 @@ def draw(spec: Spec, table: pd.DataFrame, rule: str = "lowest_loss") -> Figure:
         if isinstance(spec, Closest):
             figure = _closest(spec, rows)
         else:
-            figure = _heat(spec, rows) if isinstance(spec, Heat) else _lines(spec, rows, evaluated)
+            metrics = set(table["metric"].unique())
+            figure = _heat(spec, rows) if isinstance(spec, Heat) else _lines(spec, rows, evaluated, metrics)
         told = "every checkpoint as it was" if over_steps else curves.rule_told(table, rule)
         _small_print(figure, spec, rows, told)
     return figure
@@ -116,6 +118,8 @@ def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str) -> N
     parts = [f"{what} over {count}, {steps:,} steps" if steps else f"{what} over {count}; nothing is trained"]
     if few == 1 and "from" in rows and isinstance(spec, Lines):
         parts += [f"{'bands' if many == 1 else 'of one seed'}: 90 % bootstrap interval over its sequences"]
+    if any([_led_to_edge(axes) for axes in figure.axes]):
+        parts += ["intervals that reach 0 or below go to the edge"]
     parts += [rule] if steps else []
     parts += [f"{figures.symbol(name)} = {figures.number(value)}" for name, value in spec.where.items()]
     if not (isinstance(spec, Lines) and PREDICTOR in (spec.lines, spec.columns)):
@@ -127,6 +131,16 @@ def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str) -> N
         room = 19 * figure.get_figwidth() - len(text.rpartition("\n")[2])
         text += (";\n" if len(part) + 3 > room else "; ") + part
     figure.supxlabel(f"{text}.", x=0.012, ha="left", fontsize=6.8, color="#6b7178")
+
+
+def _led_to_edge(axes: Axes) -> bool:
+    """Whether intervals on a logarithmic axis end where it has no place; these ends are moved to its edge."""
+    paths = [path for collection in axes.collections for path in collection.get_paths()]
+    missed = axes.get_yscale() == "log" and any(np.any(np.asarray(path.vertices)[:, 1] <= 0) for path in paths)
+    for path in paths if missed else ():  # so that a band slants to the edge from one point to the next
+        x, y = np.asarray(path.vertices).T
+        path.vertices = np.stack([x, np.where(y <= 0, axes.get_ylim()[0], y)], axis=1)
+    return missed
 
 
 # ---------------------------------------------------------------------------------------------- axes
@@ -182,14 +196,9 @@ def _whole_numbers(most: int) -> Locator:
 
 
 def _bounds(rows: pd.DataFrame) -> tuple[float, float] | None:
-    """The bounds of what lies between 0 and 1, or between -1 and 1, and fills a good part of it."""
-    return None if rows["value"].abs().max() <= 0.2 else _range(rows)
-
-
-def _range(rows: pd.DataFrame) -> tuple[float, float] | None:
-    """0 and 1, or -1 and 1, where all values lie between."""
+    """0 and 1, or -1 and 1, where all values lie between and fill a good part of it."""
     values = rows["value"].dropna()
-    if values.empty or not -1 <= values.min() <= values.max() <= 1:
+    if values.empty or not -1 <= values.min() <= values.max() <= 1 or values.abs().max() <= 0.2:
         return None
     return (0.0, 1.0) if values.min() >= 0 else (-1.0, 1.0)
 
@@ -197,7 +206,7 @@ def _range(rows: pd.DataFrame) -> tuple[float, float] | None:
 # ---------------------------------------------------------------------------------------------- lines
 
 
-def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
+def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame, metrics: Collection[str]) -> Figure:
     values = _values(rows, spec.columns) if spec.columns else [None]
     together = spec.lines == QUANTITY
     shown: Sequence[Quantity | None] = [None] if together else spec.quantities  # None: all of them
@@ -226,15 +235,20 @@ def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame) -> Figure:
         found = [None if spec.log_y else _bounds(seen(quantity, value)) for quantity, value in row]
         if not mixed:  # one for the row
             found = [None if None in found else (min(low for low, _ in found), 1.0)] * len(row)  # type: ignore[misc]
+        ends = []
         for j, (quantity, value) in enumerate(row):
-            axes, here = grid[i, j], seen(quantity, value)
-            axes.set_yscale("log" if spec.log_y else "linear")
-            ends = [_line(axes, here[here[spec.lines] == name], spec.x, scale, paint[name]) for name in named]
-            _limit(axes, spec, found[j])
+            here = seen(quantity, value)
+            grid[i, j].set_yscale("log" if spec.log_y else "linear")
+            inside = _common_range([quantity] if quantity else spec.quantities, metrics)
+            drawn = [_line(grid[i, j], here[here[spec.lines] == n], spec.x, scale, paint[n], inside) for n in named]
+            ends.append(drawn)
+        for j, (quantity, value) in enumerate(row):  # once all is drawn that shares the axis
+            axes = grid[i, j]
+            _limit(axes, spec, found[j], [axes] if mixed else grid[i, : len(row)])
             if j == len(row) - 1:
                 _label_ends(
                     axes,
-                    [(end, label(n), paint[n]) for end, n in zip(ends, named, strict=True)],
+                    [(end, label(n), paint[n]) for end, n in zip(ends[j], named, strict=True)],
                     alone=j == columns - 1,
                 )
             _title(axes, quantity, spec.columns, value, 0 if wrapped else i, j)
@@ -270,12 +284,22 @@ def _named(spec: Lines, rows: pd.DataFrame) -> tuple[list[Any], Callable[[Any], 
     return named, figures.number, _ramp(named)
 
 
-def _limit(axes: Axes, spec: Lines, limits: tuple[float, float] | None) -> None:
-    """Sets the ends of the y axis: those of the figure, else these, else what fits."""
-    if spec.limits or limits is not None:
-        low, high = spec.limits or limits  # type: ignore[misc]
-        margin = 0.0 if spec.log_y else 0.04 * (high - low)
-        axes.set_ylim(low - margin, high + margin if not spec.limits else high)
+def _common_range(quantities: Sequence[Quantity], metrics: Collection[str]) -> tuple[float, float]:
+    """What no interval of a panel goes beyond: the ends of all its quantities' known ranges."""
+    lows, highs = zip(*(known_range(quantity, metrics) for quantity in quantities), strict=True)
+    return min(lows), max(highs)
+
+
+def _limit(axes: Axes, spec: Lines, limits: tuple[float, float] | None, alike: Iterable[Axes]) -> None:
+    """Sets the ends of the y axis: the figure's own, else these and what lies beyond in axes alike, or what fits."""
+    if spec.limits:
+        low, high = spec.limits
+        axes.set_ylim(low - (0.0 if spec.log_y else 0.04 * (high - low)), high)
+    elif limits is not None:
+        ends = np.concatenate([limits, *(one.dataLim.intervaly for one in alike)])
+        low, high = (extreme(ends[np.isfinite(ends)]) for extreme in (np.min, np.max))
+        margin = 0.04 * (high - low)
+        axes.set_ylim(low - margin, high + margin)
     elif spec.log_y:
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, high / 10**_DECADES), high)
@@ -291,8 +315,9 @@ def _title(axes: Axes, quantity: Quantity | None, columns: str | None, value: An
         axes.set_ylabel(quantity.text.replace(", ", "\n"))
 
 
-def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: Scale, color: Any) -> float:
-    """Draws one curve with its band and returns where it ends, NaN if there is nothing to draw."""
+def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: Scale, color: Any, inside: tuple[float, float]) -> float:
+    """Draws one curve with its band, cut to what is inside of a range, and returns where it ends, NaN if there is
+    nothing to draw."""
     if rows.empty:
         return math.nan
     rows = rows.fillna({x: 0})  # null: what x sets is another predictor's
@@ -303,15 +328,15 @@ def _line(axes: Axes, rows: pd.DataFrame, x: str, scale: Scale, color: Any) -> f
     keep = [i for i, point in enumerate(curve.x) if point in scale.values]
     at = np.array([scale.at(curve.x[i]) for i in keep])
     mean, low, high = (part[keep] for part in (curve.mean, curve.low, curve.high))
-    if axes.get_yscale() == "log":  # which has no place for what is not positive
-        mean, low, high = (np.where(part > 0, part, math.nan) for part in (mean, low, high))
+    low, high = low.clip(*inside), high.clip(*inside)
+    if axes.get_yscale() == "log":  # which has no place for what is not positive: bands that reach it go to the edge
+        mean, high, low = (*(np.where(part > 0, part, math.nan) for part in (mean, high)), low.clip(0))
         if np.isnan(mean).all():
             return math.nan
     marker = "o" if len(at) <= 12 else None
     axes.plot(at, mean, color=color, marker=marker, markersize=3.2, markeredgewidth=0)
     if len(at) > 1:
-        inside = _range(rows) or (-math.inf, math.inf)
-        axes.fill_between(at, low.clip(*inside), high.clip(*inside), color=color, alpha=0.16, linewidth=0)
+        axes.fill_between(at, low, high, color=color, alpha=0.16, linewidth=0)
     else:
         axes.errorbar(at, mean, [mean - low, high - mean], color=color, capsize=2)
     finite = mean[~np.isnan(mean)]
@@ -435,8 +460,9 @@ def _closest(spec: Closest, rows: pd.DataFrame) -> Figure:
     _cells(axes, np.where(winner < 0, math.nan, lowest), color, False)
     _ticks(axes, x, y)
     _dress(grid, spec, 1)
+    names = [name.replace("_", " ") for name in learners(spec.quantities)] or [q.text for q in spec.quantities]
     patches = [
-        Patch(color=paint[i + 1], label=quantity.text)
+        Patch(color=paint[i + 1], label=quantity.label or names[i])
         for i, quantity in enumerate(spec.quantities)
         if (winner == i).any()
     ]

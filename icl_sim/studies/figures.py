@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from icl_sim.names import require, suggestion
 from icl_sim.studies import curves, records
 from icl_sim.studies.claims import Crossing, Value
+from icl_sim.studies.quantities import Pair, Quantity, absent, at_positions, headlines, learners, pairs, present
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,26 +30,6 @@ _OWN = {  # what axes can be beside swept names
     "lines": (PREDICTOR, QUANTITY, STEP, POSITION),
     "columns": (None, PREDICTOR),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Quantity:
-    """What one panel shows, or one line where `lines` is "quantity".
-
-    `*` stands for anything, for what a study names itself: Quantity("spd_*", "default", "*") is every reference that it
-    compares with, Quantity("normalized_error", "*", "*") every evaluation set. In the label it is what it stands for.
-    A metric `NAME/7` is the one at the position 7, `NAME/1-7` its mean over the positions 1 to 7.
-    """
-
-    metric: str
-    eval_set: str = "summary"
-    label: str = ""
-
-    @property
-    def text(self) -> str:
-        return self.label or self.metric.replace("_", " ") + (
-            "" if self.eval_set == "summary" else f", {self.eval_set}"
-        )
 
 
 def _check_name(name: str) -> None:
@@ -373,10 +354,9 @@ def colors(predictors: Sequence[str]) -> dict[str, str]:
 
 def quantity_colors(quantities: Sequence[Quantity]) -> list[str]:
     """A colour per quantity: that of the learner which it names, such as `spd_ridge`, as far as they are distinct."""
-    names = [q.metric.partition("/")[0].partition("_")[2] or q.metric for q in quantities]
-    learners = len(set(names)) == len(names)
-    paint = colors(names if learners else [f"{i}" for i in range(len(names))])
-    return [paint[name] for name in (names if learners else paint)]
+    names = learners(quantities) or [f"{i}" for i in range(len(quantities))]
+    paint = colors(names)
+    return [paint[name] for name in names]
 
 
 def _beginnings(name: str) -> list[str]:
@@ -430,22 +410,6 @@ def chosen(specs: Sequence[Spec], task_kind: str | None, table: pd.DataFrame) ->
     return tuple({repr(dataclasses.replace(s, name="same", title="")): s for s in reversed(resolved)}.values())[::-1]
 
 
-def headlines(table: pd.DataFrame, most: int = 4) -> tuple[Quantity, ...]:
-    """What to show when nobody said: the task's summaries, else errors, else whatever is there, positions last."""
-    return _headlines(_pairs(table, False), most)
-
-
-def _headlines(pairs: Sequence[tuple[str, str]], most: int) -> tuple[Quantity, ...]:
-    pairs = [(metric, eval_set) for metric, eval_set in pairs if eval_set != "training"]
-    kinds = (
-        [pair for pair in pairs if pair[1] == "summary"],
-        *([pair for pair in pairs if pair[0] == metric] for metric in ("error", "normalized_error")),
-        [pair for pair in pairs if "/" not in pair[0]],
-        pairs,
-    )
-    return tuple(Quantity(*pair) for pair in next(filter(None, kinds), [])[:most])
-
-
 def axes_of(spec: Spec) -> tuple[str | None, ...]:
     """What the axes of a figure are, its lines and columns among them."""
     return (spec.x, spec.y) if isinstance(spec, Heat) else (spec.x, spec.columns, spec.lines)
@@ -462,8 +426,8 @@ def rows_of(spec: Spec, table: pd.DataFrame) -> pd.DataFrame:
 
 def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
     """The specification with its axes named and every other swept name pinned; None if the table has nothing for it."""
-    quantities = _present(spec, table)
-    if not quantities or isinstance(spec, Closest) and len(quantities) < 2:
+    quantities = shown(spec, pairs(table))
+    if not quantities:
         return None
     check_axes(spec, curves.swept_names(table))
     spec = dataclasses.replace(spec, quantities=quantities)
@@ -502,6 +466,29 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
     return _pinned(spec, rows, **axes, predictors=predictors)
 
 
+def shown(spec: Spec, found: Sequence[Pair]) -> tuple[Quantity, ...]:
+    """The quantities of a figure among what is measured; none where they are too few to draw."""
+    known = _asked(spec, found)
+    together = isinstance(spec, Lines) and spec.lines == QUANTITY
+    quantities = present(spec.quantities or headlines(known), known, together)
+    return () if isinstance(spec, Closest) and len(quantities) < 2 else quantities
+
+
+def unmeasured(spec: Spec, found: Sequence[Pair]) -> list[str]:
+    """Sentences about the quantities of a figure that are not among what is measured."""
+    known = _asked(spec, found)
+    told = absent(spec.name, spec.quantities, known, POSITION in axes_of(spec))
+    if not told and isinstance(spec, Closest) and len(one := present(spec.quantities, known)) == 1:
+        rest = f"and this study measures a single one, {one[0].metric} on {one[0].eval_set}."
+        told = [f"The figure {spec.name!r} shows which of its quantities is the lowest, {rest}"]
+    return told
+
+
+def _asked(spec: Spec, found: Sequence[Pair]) -> list[Pair]:
+    """What of all that is measured a figure asks for: that at positions, if it is about these."""
+    return at_positions(found) if POSITION in axes_of(spec) else list(found)
+
+
 def check_axes(spec: Spec, names: Iterable[str]) -> None:
     """Raises ValueError if the figure has an axis that is not among the swept names."""
     swept = (*(name for name in names if name != "seed"), "seed")
@@ -511,50 +498,10 @@ def check_axes(spec: Spec, names: Iterable[str]) -> None:
             allowed = suggestion(axis, (*swept, *map(str, _OWN[name]), AUTO))
             raise ValueError(f"The figure {spec.name!r} has {name} = {axis!r}; {allowed}")
     for name in spec.where:
+        if name == PREDICTOR:
+            told = f"the predictors of a figure are its field, as in predictors=({str(spec.where[name])!r},)."
+            raise ValueError(f"The figure {spec.name!r} has where = {dict(spec.where)}; {told}")
         require(f"A name in `where` of the figure {spec.name!r}", name, swept)
-
-
-def _pairs(table: pd.DataFrame, by_position: bool) -> list[tuple[str, str]]:
-    """What the table has of (metric, evaluation set); `by_position`, of metrics with rows at positions."""
-    pairs = [(str(m), str(e)) for m, e in table[["metric", "eval_set"]].drop_duplicates().to_numpy()]
-    if not by_position:
-        return pairs
-    at = curves.names_at({metric for metric, _ in pairs})
-    names = {name for name, _ in at.values()}
-    limits = {f"{name}_{end}" for name in names for end in curves.LIMITS}
-    found = [(at[metric][0], eval_set) for metric, eval_set in pairs if metric in at]
-    return [pair for pair in dict.fromkeys(found) if pair[0] not in limits]
-
-
-def _present(spec: Spec, table: pd.DataFrame) -> tuple[Quantity, ...]:
-    """The quantities that the table has, those with a `*` written out."""
-    pairs = _pairs(table, POSITION in axes_of(spec))
-    known = set(pairs)
-    found: dict[tuple[str, str], Quantity] = {}
-    for quantity in spec.quantities or _headlines(pairs, 4):
-        metric, eval_set = quantity.metric, quantity.eval_set
-        if "*" not in metric + eval_set:
-            if all((part, eval_set) in known for part in curves.parts(metric)):
-                found.setdefault((metric, eval_set), quantity)
-            continue
-        some = {pair: words for pair in pairs if (words := _stars(metric, eval_set, *pair)) is not None}
-        if "*" in eval_set and len(some) == 1 and isinstance(spec, Lines) and spec.lines == QUANTITY:
-            continue  # one evaluation set is nothing to compare
-        for pair, words in some.items():
-            found.setdefault(pair, Quantity(*pair, label=quantity.label.replace("*", words)))
-    return tuple(found.values())
-
-
-def _stars(metric: str, eval_set: str, its_metric: str, its_set: str) -> str | None:
-    """What the stars in a metric and an evaluation set stand for, None if they are not these. No number at a position,
-    and no evaluation set that is not one of its own."""
-    found = []
-    for wanted, name, anything in ((metric, its_metric, "([^/]+)"), (eval_set, its_set, "(.+)")):
-        match = re.fullmatch(anything.join(map(re.escape, wanted.split("*"))), name)
-        if match is None or its_set in ("training", "pretraining", "summary") and "*" in eval_set:
-            return None
-        found += match.groups()
-    return ", ".join(found).replace("_", " ")
 
 
 def _having(rows: pd.DataFrame, axes: Iterable[str | None]) -> list[str]:

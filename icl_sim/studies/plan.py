@@ -41,6 +41,7 @@ class Plan:
 
     entries: tuple[Entry, ...]
     groups: tuple[Group, ...]
+    remarks: tuple[str, ...] = ()  # of what was found amiss with the study, and yet can run
 
     @functools.cached_property
     def steps(self) -> tuple[int, ...]:
@@ -61,7 +62,7 @@ class Plan:
         """What is possible and yet hardly meant, such as a warm-up longer than training; shortened runs may have it."""
         trained = {id for steps, group in zip(self.steps, self.groups, strict=True) if steps for id in group.ids}
         doubts = (doubt for entry in self.entries if entry.id in trained for doubt in entry.member.doubts())
-        return tuple(dict.fromkeys(f"Note: {doubt}" for doubt in doubts))
+        return tuple(dict.fromkeys(f"Note: {doubt}" for doubt in (*doubts, *self.remarks)))
 
     def describe(self) -> str:
         """The plan in a few lines: the size of the whole, then every group, and what is doubtful."""

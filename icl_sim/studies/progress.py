@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
+from icl_sim.studies import remarks
+
 if TYPE_CHECKING:
     from icl_sim.engine.simulate import Chunk
 
@@ -31,7 +33,7 @@ class Progress:
 
     def __init__(self, updates: int, headline: Sequence[str] = (), stream: TextIO | None = None):
         self._total, self._headline, self._stream = updates, tuple(headline), stream or sys.stderr
-        self._done, self._errors = 0, {}
+        self._done, self._errors, self._lost = 0, {}, ""
         self._warm, self._updates, self._seconds = False, 0.0, 0.0
         self._group, self._base, self._last_line = "", 0, -np.inf
         self._bar = None
@@ -58,7 +60,7 @@ class Progress:
 
     def begin(self, group: str, updates_before: int) -> None:
         """A group begins, with this many of the study's updates done."""
-        self._group, self._done, self._errors = group, updates_before, {}
+        self._group, self._done, self._errors, self._lost = group, updates_before, {}, ""
         self._warm, self._updates, self._seconds = False, 0.0, 0.0
         self._show(f"{group}: starting", force=True)
 
@@ -75,6 +77,8 @@ class Progress:
         self._warm = self._warm or chunk.save  # up to the end of the first full chunk it is mostly compilation
         if chunk.measures is not None:
             self._errors = headline_means(chunk.measures, self._headline) or self._errors
+            lost = remarks.lost(chunk.measures)
+            self._lost = f"no finite answers of {lost} member{'s' * (lost > 1)}" if lost else ""
         self._show(self.line(chunk.step, steps), force=chunk.step == steps)
 
     def line(self, step: int, steps: int) -> str:
@@ -84,7 +88,8 @@ class Progress:
             rate = self._updates / self._seconds
             left = datetime.timedelta(seconds=round((self._total - self._done) / rate))
             parts += [f"{rate:,.0f} updates/s", f"{left} left"]
-        return " | ".join([*parts, *(f"{name} {value:.3f}" for name, value in self._errors.items())])
+        parts += [f"{name} {value:.3f}" for name, value in self._errors.items()]
+        return " | ".join([*parts, *filter(None, [self._lost])])
 
     def note(self, text: str) -> None:
         """A sentence that stays."""

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 import icl_sim
 from icl_sim import metrics
 from icl_sim.engine import devices
 from icl_sim.engine.cost import bytes_of
+from icl_sim.engine.evaluate import ONLINE, PARAMETERS, PRETRAINING, SUMMARY, measured, positions
 from icl_sim.engine.group import Group
 from icl_sim.engine.settings import Member
+from icl_sim.engine.simulate import TRAINING
 from icl_sim.engine.step import initial_state, join
+from icl_sim.engine.structure import structure
 from icl_sim.keys import stream
+from icl_sim.studies import figures
+from icl_sim.studies.curves import LIMITS
+from icl_sim.studies.figures import Spec
+from icl_sim.studies.peeking import refuse_peeking
 from icl_sim.studies.plan import Entry, Plan
-from icl_sim.types import Answerer, Array, Outputs, Params, Predictor
+from icl_sim.studies.quantities import Pair
+from icl_sim.types import Outputs
 
-TOLERANCE = 1e-3  # by which answers may change with targets that they do not depend on, by rounding
+PREFERENCE = ("preference", "preference_from", "preference_to")  # on sets where context and memory disagree
 
 
-def rehearse(planned: Plan) -> None:
+def rehearse(planned: Plan, specs: Iterable[Spec] = ()) -> tuple[str, ...]:
     """Loads what tasks read, and traces for one member of every group its start, its answers and its comparisons.
 
     Nothing is computed, but that predictors of a study's own answer two sequences.
+
+    Args:
+      specs: figures that are to be drawn of it.
+
+    Returns:
+      A sentence for each figure that would have nothing to show.
 
     Raises:
       ValueError: a sentence that ends with the predictor, for a predictor, reference or comparison that cannot do with
@@ -37,26 +49,30 @@ def rehearse(planned: Plan) -> None:
     """
     entries = {entry.id: entry for entry in planned.entries}
     loaded: dict[str, Any] = {}
+    known: dict[Pair, None] = {}
+    unknown = {TRAINING, ONLINE, PARAMETERS}
     for group in planned.groups:
         entry = entries[group.ids[0]]
         key = repr(entry.member.task)
         if key not in loaded:
             loaded[key] = entry.member.task.load()
         if not entry.member.task.calculated:
-            _rehearse(entry, group, loaded[key])
+            _note_measures(group.first, _rehearse(entry, group, loaded[key]), known, unknown)
+    return _empty(specs, list(known), unknown) if known else ()  # nothing is known beforehand of what is calculated
 
 
-def _rehearse(entry: Entry, group: Group, shared: Any) -> None:
+def _rehearse(entry: Entry, group: Group, shared: Any) -> tuple[Mapping[str, Any], int]:
+    """The measures of one member on a batch, in shapes, and the number of slots."""
     try:
-        held, _ = jax.eval_shape(_played, group.first, shared)
+        held, played = jax.eval_shape(_played, group.first, shared)
         _check_fits(held, min(len(group), len(jax.devices())))  # what does not fit at once goes in waves
-        if any(type(one).__module__.partition(".")[0] != "icl_sim" for one in _predictors(group.first).values()):
-            _refuse_peeking(group.first, shared)
+        refuse_peeking(group.first, shared)
     except Exception as error:  # whatever a network or a learner raises on shapes that it was not made for
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if not isinstance(error, ValueError):
             told = f"It cannot answer these sequences: {type(error).__name__}: {told}"
         raise ValueError(f"{told}{_place(error)} (The predictor {entry.predictor!r}.)") from error
+    return played["measures"], held["evaluation"].targets.shape[1]
 
 
 def _place(error: BaseException) -> str:
@@ -76,59 +92,51 @@ def _played(member: Member, shared: Any) -> tuple[Mapping[str, Any], Mapping[str
     evaluated = next(iter(member.eval_task.evaluation_sets().values())).prepare(shared)
     size = min(member.evaluation.batch_size, member.evaluation.sequences)
     batch = evaluated.sample(stream(0, "eval", 0), size)
-    me = Answerer(member.predictor, join(state.parts))
-    outputs = member.predictor.apply(me.params, batch, record=True)
+    params = join(state.parts)
+    outputs = member.predictor.apply(params, batch, record=True)
     if not isinstance(outputs, Outputs):
         raise ValueError(f"Its apply returns {outputs!r}; it must return icl_sim.types.Outputs.")
     played: dict[str, Any] = {"weights": metrics.slot_weights(outputs, batch), "loss": metrics.loss(outputs, batch)}
-    for name, params in state.references.items():
-        other = Answerer(member.references[name], params)
-        played[name] = other(batch)
-        for what, comparison in member.comparisons.items():
-            if name in (comparison.references or member.references):
-                played[f"{what} {name}"] = comparison.compare(me, other, batch)
+    for name, own in state.references.items():
+        played[name] = member.references[name].apply(own, batch)
+    played["measures"] = measured(member, params, state.references, evaluated, batch)
     held = {"parameters": state, "evaluation": batch}
     if member.predictor.phases and jax.tree.leaves(state.parts):
         held["training"] = member.task.prepare(shared).sample(stream(0, "train", 0), member.training.batch_size)
     return held, played
 
 
-def _predictors(member: Member) -> dict[str, Predictor]:
-    """The predictor of a member, under no name, and its references by theirs."""
-    return {"": member.predictor, **member.references}
+def _note_measures(
+    member: Member, found: tuple[Mapping[str, Any], int], known: dict[Pair, None], unknown: set[str]
+) -> None:
+    """Adds what is measured of a member to `known`, and evaluation sets that were not looked at to `unknown`."""
+    sets = {**member.eval_task.evaluation_sets(), PRETRAINING: member.task}
+    first = next(iter(sets.values()))
+    alike = [name for name, task in sets.items() if structure(task) == structure(first)]
+    unknown |= set(sets) - set(alike)
+    shapes, slots = found
+    resampled = metrics.RESAMPLED if member.evaluation.bootstrap else ()
+    names = []
+    for name, shape in shapes.items():
+        at = positions(first, slots, shape.shape[1] if shape.ndim > 1 else 1)
+        ends = [name, *(f"{name}_{end}" for end in LIMITS if name in resampled)]
+        names += [name, *(f"{end}/{k}" for end in ends for k in at)]
+    known |= dict.fromkeys((name, eval_set) for eval_set in alike for name in names)
+    conflicts = set(member.eval_task.conflicts()).intersection(alike)
+    known |= dict.fromkeys((name, eval_set) for eval_set in conflicts for name in PREFERENCE)
+    known |= dict.fromkeys((name, SUMMARY) for name in member.eval_task.summaries())
 
 
-def _refuse_peeking(member: Member, shared: Any) -> None:
-    """Raises ValueError if an answer changes with targets that are not to be seen: its own and those after it."""
-    for name, change in jax.jit(_changes)(member, shared).items():
-        if change > TOLERANCE:
-            whose = f"the reference {name!r}" if name else "it"
-            raise ValueError(
-                f"What {whose} answers at a slot s changes with targets[:, s:], the answer itself among them, which it "
-                "must not read."
-            )
-
-
-def _changes(member: Member, shared: Any) -> dict[str, Array]:
-    """By how much answers change, by their size, when targets are changed from the last slot asked on."""
-    state = initial_state(member, shared)
-    evaluated = next(iter(member.eval_task.evaluation_sets().values())).prepare(shared)
-    batch = evaluated.sample(stream(0, "eval", 0), 2)
-    slots = batch.targets.shape[1]
-    last = slots - 1 if batch.weights is None else slots // 2
-    other = (batch.targets + 1) % batch.num_classes if batch.num_classes else batch.targets + 1
-    altered = dataclasses.replace(batch, targets=jnp.where(jnp.arange(slots)[None] < last, batch.targets, other))
-
-    def change(predictor: Predictor, params: Params) -> Array:
-        before, after = (predictor.apply(params, one).values for one in (batch, altered))
-        if batch.weights is not None:
-            before, after = before[:, : last + 1], after[:, : last + 1]
-        finite = jnp.isfinite(before) & jnp.isfinite(after)
-        changed = jnp.max(jnp.abs(before - after), initial=0.0, where=finite)
-        return changed / (1 + jnp.max(jnp.abs(before), initial=0.0, where=finite))
-
-    params = {"": join(state.parts), **state.references}
-    return {name: change(predictor, params[name]) for name, predictor in _predictors(member).items()}
+def _empty(specs: Iterable[Spec], known: list[Pair], unknown: set[str]) -> tuple[str, ...]:
+    """What figures lack that would show nothing; of those that ask for what cannot be known before, nothing is said."""
+    told = []
+    for spec in specs:
+        asked = {quantity.eval_set for quantity in spec.quantities}
+        if asked & unknown or any("*" in name for name in asked) and unknown - {TRAINING, ONLINE, PARAMETERS}:
+            continue
+        if not figures.shown(spec, known):
+            told += figures.unmeasured(spec, known)[:1]
+    return tuple(told)
 
 
 def _check_fits(held: Mapping[str, Any], members: int) -> None:

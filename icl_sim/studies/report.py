@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import gzip
 import html
 import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icl_sim.names import expanded
 from icl_sim.studies import claims as claims_module
-from icl_sim.studies import curves, figures, verdicts
+from icl_sim.studies import curves, figures, remarks, verdicts
 from icl_sim.studies.claims import Claim
-from icl_sim.studies.figures import POSITION, QUANTITY, STEP, Quantity, Spec
+from icl_sim.studies.figures import POSITION, QUANTITY, STEP, Spec
+from icl_sim.studies.quantities import Quantity, headlines, known_range, pairs
 from icl_sim.studies.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -53,8 +55,22 @@ class Run:
     @property
     def figures(self) -> tuple[Spec, ...]:
         """The figures of its study, or else of its family, that it has data for."""
-        own = figures.from_json(self.about["figures"] if "figures" in self.about else [])
-        return figures.chosen(own, self.task_kind, self.table)
+        return figures.chosen(self.own_figures, self.task_kind, self.table)
+
+    @property
+    def own_figures(self) -> tuple[Spec, ...]:
+        """Those of its study."""
+        return figures.from_json(self.about["figures"] if "figures" in self.about else [])
+
+    @functools.cached_property
+    def unanswered(self) -> list[str]:
+        """Sentences about predictors whose answers are not finite."""
+        return remarks.on_answers(self.table)
+
+    @functools.cached_property
+    def unmeasured(self) -> list[str]:
+        """Sentences about what its figures show and it does not have."""
+        return remarks.on_figures(self.own_figures, self.table, len(self.about.get("members") or ()))
 
 
 def read(workdir: str | os.PathLike[str]) -> Run:
@@ -92,7 +108,11 @@ def write_verdicts(run: Run, claims: Iterable[Claim] | None = None) -> list[Verd
     return found
 
 
-def write_report(workdir: str | os.PathLike[str], claims: Iterable[Claim] | None = None) -> list[Verdict]:
+def write_report(
+    workdir: str | os.PathLike[str],
+    claims: Iterable[Claim] | None = None,
+    tell: Callable[[str], object] = lambda sentence: None,
+) -> list[Verdict]:
     """Writes `verdicts.json`, `figures/` and `report.html` of a run, and returns the verdicts.
 
     Needs the extra `report` (matplotlib and plotly). A run that still goes on can be reported on at any time.
@@ -100,10 +120,13 @@ def write_report(workdir: str | os.PathLike[str], claims: Iterable[Claim] | None
     Args:
       workdir: the run's folder.
       claims: what to check instead of the claims that the study came with.
+      tell: gets sentences about answers that are not finite and about figures with nothing to show.
     """
     from icl_sim.studies.store import explained, write_atomically
 
     run = read(workdir)
+    for sentence in (*run.unanswered, *run.unmeasured):
+        tell(sentence)
     found = write_verdicts(run, claims)
     specs = run.figures
     with explained(run.folder):
@@ -139,7 +162,8 @@ def page(run: Run, specs: Sequence[Spec], images: Sequence[str], found: Sequence
         "meanings": html.escape(figures.MEANINGS.get(run.task_kind or "", "")),
         "config": html.escape(json.dumps(run.config, indent=1, ensure_ascii=False)),
         "verdicts": _verdict_table(found),
-        "figures": "".join(_figure(spec, image) for spec, image in zip(specs, images, strict=True)),
+        "figures": "".join(_figure(spec, image) for spec, image in zip(specs, images, strict=True))
+        + "".join(f"<p>{html.escape(sentence)}</p>" for sentence in run.unmeasured),
         "data": _script_json(page_data(run.table, quantities, specs)),
         "plotly": _plotly(),
         "appendix": _appendix(run.folder),
@@ -182,7 +206,7 @@ def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequen
         ]
         for key, curve in grouped.items()
     ]
-    paint = figures.colors(predictors)
+    paint, metrics = figures.colors(predictors), set(table["metric"].unique())
     first = {(q.metric, q.eval_set) for q in specs[0].quantities} if specs else set()
     return {
         "x": names.index(specs[0].x) if specs and specs[0].x in names else 0,
@@ -190,8 +214,8 @@ def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequen
         "steps": _axis(scales[STEP], STEP, sorted(int(step) for step in rows[STEP].unique())),
         "predictors": [{"name": name, "color": paint[name]} for name in predictors],
         "quantities": [
-            {"label": q.text, "shown": (q.metric, q.eval_set) in first, "unit": _is_share(rows, i)}
-            for i, q in enumerate(quantities)
+            {"label": q.text, "shown": (q.metric, q.eval_set) in first, "unit": known_range(q, metrics) == (0, 1)}
+            for q in quantities
         ],
         "rule": curves.rule_told(table),
         "series": series,
@@ -219,7 +243,7 @@ def _quantities(table: pd.DataFrame, specs: Sequence[Spec]) -> list[Quantity]:
         for q in spec.quantities
     ]
     found: dict[tuple[str, str], Quantity] = {}
-    for q in (*shown, *figures.headlines(table, most=12)):
+    for q in (*shown, *headlines(pairs(table), most=12)):
         found.setdefault((q.metric, q.eval_set), q)
     return list(found.values())
 
@@ -249,11 +273,6 @@ def _axis(scale: Any, name: str, values: Sequence[Any]) -> dict[str, Any]:
         "first": 0 if mean else len(values) // 2,
         "steps": values if name == STEP else None,
     }
-
-
-def _is_share(rows: pd.DataFrame, quantity: int) -> bool:
-    values = rows.loc[rows["quantity"] == quantity, "value"].dropna()
-    return bool(len(values)) and bool(values.min() >= 0 and values.max() <= 1)
 
 
 def _short(value: float) -> float | None:
@@ -289,6 +308,7 @@ def _facts(run: Run) -> str:
         "Command": about.get("command"),
         "Members": f"{members:,} ({', '.join(map(str, table['predictor'].unique()))})",
         "Diverged": f"{diverged} of {members}" if diverged else None,
+        "Not finite": " ".join(run.unanswered),
         "Seeds": ", ".join(figures.number(seed) for seed in sorted(table["seed"].unique())),
         "Steps": f"{steps.max():,}" + (f" (some members: {steps.min():,} so far)" if steps.min() < steps.max() else ""),
         "Begun": about.get("created"),

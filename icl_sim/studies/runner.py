@@ -118,7 +118,7 @@ def checked(study: Study, shard: Shard | None = None, layout: Layout = CHOSEN) -
     members = len(planned.entries)
     if shard is not None and shard.of > members:
         raise ValueError(f"The shard is {shard}, and the study has {members} members; at most one shard for each.")
-    rehearse(planned)
+    planned = dataclasses.replace(planned, remarks=rehearse(planned, study.figures))
     for group, _ in pack(planned, shard):
         layout.check_for(group)
     return planned

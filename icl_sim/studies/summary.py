@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from icl_sim.studies import claims as claims_module
 from icl_sim.studies import curves, figures, measures, verdicts
 from icl_sim.studies.claims import Value
-from icl_sim.studies.figures import Quantity
+from icl_sim.studies.quantities import Quantity, headlines, pairs
 from icl_sim.studies.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _quantities(run: Run, published: Sequence[_Published]) -> tuple[Quantity, ..
     """What the figures show, what was published, then the other headline numbers."""
     shown = [Quantity(q.metric, q.eval_set) for spec in run.figures for q in spec.quantities]
     shown += [Quantity(entry.value.metric, entry.value.eval_set) for entry in published]
-    return tuple(dict.fromkeys((*shown, *figures.headlines(run.table, most=99))))
+    return tuple(dict.fromkeys((*shown, *headlines(pairs(run.table), most=99))))
 
 
 def _table(rows: pd.DataFrame, across: str, quantities: Sequence[Quantity], published: Sequence[_Published]) -> str:

@@ -95,7 +95,7 @@ def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
     planned = plan(study)
     assert planned.entries
     if "quick" in words and "tree" not in words:  # one scale is enough, and scikit-learn is an extra
-        rehearse(dataclasses.replace(planned, groups=firsts(planned)))
+        assert rehearse(dataclasses.replace(planned, groups=firsts(planned)), study.figures) == ()
     seeds = {point["seed"] for point in study.sweep}
     if "quick" not in words:
         assert all(len(seeds) >= max(2, claim.min_seeds) for claim in plain.claims)

@@ -78,7 +78,7 @@ def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
     study = codec.study_of(plain)
     planned = plan(study)
     if words:
-        rehearse(dataclasses.replace(planned, groups=firsts(planned)))
+        assert rehearse(dataclasses.replace(planned, groups=firsts(planned)), study.figures) == ()
     sets = study.task.evaluation_sets()
     known = {*metrics.CLASSIFICATION, *study.task.measured, *reported(study)}
     assert claims_module.check(plain.claims) == tuple(plain.claims)

@@ -26,7 +26,7 @@ def test_studies_can_be_planned_and_speak_of_what_they_measure(name, words):
     study = codec.study_of(plain)
     planned = plan(study)
     if words:
-        rehearse(planned)
+        assert rehearse(planned, study.figures) == ()
     sets = {**study.task.evaluation_sets(), "pretraining": study.task}
     known = {*metrics.CLASSIFICATION, *study.task.measured}
     assert claims_module.check(plain.claims) == tuple(plain.claims) and plain.claims

@@ -16,6 +16,7 @@ from tests.launch.conftest import load
 from tests.studies import report_runs as runs
 
 launch_report = load("report")
+MEMBER = {"predictor": "transformer", "point": {"seed": 0}}
 ROOT = Path(__file__).resolve().parent.parent.parent
 STUDY_FILE = """
 import types
@@ -58,3 +59,13 @@ def test_claims_of_a_study_file(tmp_path):
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(ValueError, match="get_config"):
         launch_report.claims_of(f"{tmp_path}/empty.py")
+
+
+def test_what_the_library_warns_of_stands_alone(tmp_path):
+    runs.write(tmp_path, runs.table(sizes=(64,), predictors=("transformer",)), members=[MEMBER])
+    line = {"ids": [0], "step": 0, "measures": [["default", "error", [0.5]], ["summary", "icl_error_low", [0.5]]]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(line) + "\n")
+    (tmp_path / "results.parquet").write_text("damaged")
+    done = call(f"--workdir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert f"\n{tmp_path}/results.parquet is damaged (" in f"\n{done.stderr}"

@@ -207,3 +207,10 @@ def told(done, sentence):
     assert done.returncode == 1
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_end_of_a_run_tells_of_answers_that_are_not_finite(call, config, tmp_path):
+    done = call(f"--config={config}", "--config.task.inputs.noise=1e38", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 0
+    assert "The predictor 'in_weight' has no finite answers on " in done.stderr
+    assert ", first at step 0 (2 of 2 members): they or their errors are NaN or infinite.\n" in done.stderr

@@ -14,6 +14,7 @@ pytest.importorskip("matplotlib")
 from icl_sim.studies import curves, drawing, figures
 from icl_sim.studies.claims import Crossing, Value
 from icl_sim.studies.figures import POSITION, QUANTITY, STEP, Closest, Heat, Lines, Mark, Quantity
+from icl_sim.studies.quantities import known_range
 from tests.studies import regression_runs as regression
 
 X = (1.0, 4.0, 16.0, 64.0)
@@ -245,14 +246,56 @@ def test_shares_and_preferences_are_shown_on_their_whole_range(low, high, limits
         assert low - 0.5 <= found[0] < low and high < found[1] <= high + 0.5
 
 
-@pytest.mark.parametrize("size", [0.1, 0.9])
-def test_a_band_of_shares_does_not_leave_their_range_however_small_they_are(size):
-    rows = table(flat, ks=(0,), predictors=("a",), seeds=(0, 1, 2))
-    rows["value"] = np.where(rows["seed"] == 0, size, 0.0)
-    (axes,) = panels(drawn(lines(columns=None), rows)).values()
-    (band,) = axes.collections
-    heights = band.get_paths()[0].vertices[:, 1]
-    assert heights.min() == 0 and heights.max() > 2 * size / 3
+BANDS = {"error": (0, 1), "preference_low": (-1, 1), "squared_error": (0, math.inf), "mine": (-math.inf, math.inf)}
+
+
+@pytest.mark.parametrize(("metric", "ends"), BANDS.items())
+def test_bands_of_all_lines_are_cut_where_the_range_of_the_metric_ends(metric, ends):
+    rows = table(flat, ks=(0,), seeds=(0, 1, 2), metrics=(metric,))
+    rows["value"] = np.where(rows["seed"] == 0, 0.9, 0.0) + np.where(rows["predictor"] == "b", 0.11, 0.0)
+    (axes,) = panels(drawn(lines(columns=None, quantities=(Quantity(metric),)), rows)).values()
+    bands = [band.get_paths()[0].vertices[:, 1] for band in axes.collections]
+    half = 4.303 * 0.9 / math.sqrt(3) / math.sqrt(3)
+    for middle, heights in zip((0.3, 0.41), bands, strict=True):
+        wanted = np.clip((middle - half, middle + half), *ends)
+        np.testing.assert_allclose((heights.min(), heights.max()), wanted, rtol=1e-3)
+    low, high = axes.get_ylim()
+    assert low < min(map(min, bands)) and high > max(map(max, bands))  # and all is seen
+
+
+def test_an_axis_from_0_to_1_has_room_for_all_bands_of_its_row():
+    rows = table(lambda predictor, k, x, step: 0.5, seeds=(0, 1), ks=(0, 1), predictors=("a",))
+    rows["value"] += np.where(rows["seed"] == 0, 0.1, -0.1) * (rows["task.k"] == 0)
+    for axes in panels(drawn(lines(), rows)).values():
+        half = 12.706 * 0.1
+        margin = 0.04 * 2 * half
+        assert axes.get_ylim() == pytest.approx((0.5 - half - margin, 0.5 + half + margin), rel=1e-3)
+    rows["value"] = 0.5
+    for axes in panels(drawn(lines(), rows)).values():
+        assert axes.get_ylim() == pytest.approx((-0.04, 1.04))
+
+
+def test_what_is_an_error_of_regressions_has_no_upper_end():
+    known = {("error", "summary"): (0, 1), ("error_skewed", "summary"): (-math.inf, math.inf)}
+    assert {pair: known_range(Quantity(*pair), {"error"}) for pair in known} == known
+    assert {known_range(Quantity(*pair), {"normalized_error"}) for pair in known} == {(0, math.inf)}
+    assert known_range(Quantity("error", "default"), {"normalized_error"}) == (0, 1)
+    assert known_range(Quantity("clean_error/1-7"), ()) == known_range(Quantity("spd_ols/3"), ()) == (0, math.inf)
+
+
+def test_on_a_log_axis_bands_that_reach_0_go_to_the_edge():
+    rows = table(flat, ks=(0,), predictors=("a", "b"), seeds=(0, 1))
+    spread = np.where(rows["predictor"] == "a", 0.2, 1e-3)  # t = 12.7
+    rows["value"] += np.where(rows["seed"] == 0, spread, -spread)
+    figure = drawn(lines(columns=None, log_y=True), rows)
+    (axes,) = panels(figure).values()
+    wide, narrow = (band.get_paths()[0].vertices[:, 1] for band in axes.collections)
+    assert wide.min() == axes.get_ylim()[0] and wide.max() == pytest.approx(0.3 + 12.706 * 0.2, rel=1e-3)
+    assert narrow.min() == pytest.approx(0.6 - 12.706 * 1e-3, rel=1e-3)
+    assert axes.get_ylim()[0] > 0.2  # the axis is that of what has a place on it
+    assert "intervals that reach 0 or below go to the edge" in figure.get_supxlabel().replace("\n", " ")
+    rows = rows[rows["predictor"] == "b"]
+    assert "edge" not in drawn(lines(columns=None, log_y=True), rows).get_supxlabel()
 
 
 def test_limits_that_would_hide_most_of_a_figure_are_left_out():
@@ -422,6 +465,18 @@ def closest(rows, quantities=None, **changes):
     fields = {"name": "c", "title": "C", "quantities": quantities or ranges, "x": "predictors.transformer.depth"}
     spec = figures.resolve(Closest(**fields | {"y": "task.noise"} | changes), rows)
     return drawing.draw(spec, rows).axes[0]
+
+
+def test_the_closest_learner_is_named_alike_with_a_label_or_without():
+    rows = regression.table(depths=DEPTHS, seeds=(0,), **{"task.noise": (0.0, 1.0)})
+
+    def legend(*quantities):
+        return [text.get_text() for text in closest(rows, quantities).get_legend().get_texts()]
+
+    plain = [Quantity(f"spd_{name}/1-7", "default") for name in regression.LEARNERS]
+    assert legend(*plain) == ["ols", "ridge", "knn"]
+    assert legend(Quantity("spd_*/3", "default"), plain[0], plain[1], plain[2])[:1] == ["spd ols/3, default"]
+    assert legend(plain[0], Quantity("spd_knn/1-7", "default", "neighbours")) == ["ols", "neighbours"]
 
 
 def test_the_closest_learner_has_the_colour():

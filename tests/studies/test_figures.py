@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from icl_sim.studies import curves, drawing, figures
+from icl_sim.studies import curves, drawing, figures, quantities
 from icl_sim.studies.figures import AUTO, POSITION, PREDICTOR, QUANTITY, STEP, Closest, Heat, Lines, Mark, Quantity
 from tests.studies import regression_runs
 from tests.studies import report_runs as runs
@@ -93,6 +93,13 @@ def test_what_the_table_lacks_is_left_out():
     partly = figures.resolve(Lines(name="a", title="A", quantities=(*ONE, Quantity("nonsense"))), rows)
     assert partly is not None and partly.quantities == ONE
     assert figures.resolve(Lines(name="a", title="A", quantities=(Quantity("nonsense"),)), rows) is None
+
+
+def test_predictors_among_what_is_swept_are_told_their_field():
+    spec = Closest(name="mine", title="", quantities=ONE, where={"predictor": "gated"})
+    told = "where = {'predictor': 'gated'}; the predictors of a figure are its field, as in predictors=\\('gated',\\)."
+    with pytest.raises(ValueError, match=told):
+        figures.check_axes(spec, [N])
 
 
 def test_json_round_trip():
@@ -317,13 +324,14 @@ def test_networks_stand_before_explicit_learners():
 
 def test_headlines_are_numbers_of_whole_sequences():
     rows = regression_runs.table(sets=("default", "skewed"))
-    assert [(q.metric, q.eval_set) for q in figures.headlines(rows)] == [
+    assert [(q.metric, q.eval_set) for q in quantities.headlines(quantities.pairs(rows))] == [
         ("normalized_error", "default"),
         ("normalized_error", "skewed"),
     ]
     others = rows[~rows["metric"].str.startswith("normalized")]
-    assert [q.metric for q in figures.headlines(others)] == ["spd_ols", "spd_ridge", "spd_knn", "spd_ols"]
-    assert figures.headlines(rows[rows["metric"] == "spd_ols/3"])[0].metric == "spd_ols/3"
+    found = quantities.headlines(quantities.pairs(others))
+    assert [q.metric for q in found] == ["spd_ols", "spd_ridge", "spd_knn", "spd_ols"]
+    assert quantities.headlines(quantities.pairs(rows[rows["metric"] == "spd_ols/3"]))[0].metric == "spd_ols/3"
 
 
 @pytest.mark.parametrize(

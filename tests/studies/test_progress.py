@@ -88,3 +88,19 @@ def test_members_that_diverged_are_left_out_of_the_means():
     measures = {("summary", "a"): np.asarray([0.5, np.nan]), ("summary", "b"): np.asarray([np.nan])}
     means = headline_means(measures, ("a", "b", "absent"))
     assert means["a"] == 0.5 and math.isnan(means["b"]) and set(means) == {"a", "b"}
+
+
+def test_the_line_tells_of_answers_that_are_not_finite():
+    def evaluated(step, *errors):
+        return Chunk(step, {("default", "error"): np.asarray(errors)}, 0, 1.0, True, lambda: None)
+
+    with Progress(100, (), io.StringIO()) as progress:
+        progress.begin("group 1/2", 0)
+        progress.update(evaluated(1, 0.5, 0.5), 10)
+        assert progress.line(1, 10) == "group 1/2, step 1/10"
+        progress.update(evaluated(2, math.nan, 0.5), 10)
+        assert progress.line(2, 10) == "group 1/2, step 2/10 | no finite answers of 1 member"
+        progress.update(chunk(3), 10)
+        assert progress.line(3, 10).endswith("| no finite answers of 1 member")
+        progress.begin("group 2/2", 0)
+        assert progress.line(0, 10) == "group 2/2, step 0/10"

@@ -1,5 +1,6 @@
 """Studies in shapes only: what does not fit is told before anything is written."""
 
+import dataclasses
 import re
 
 import jax
@@ -19,6 +20,8 @@ from icl_sim.predictors import (
     Ridge,
     Transformer,
 )
+from icl_sim.studies import runner
+from icl_sim.studies.figures import Closest, Lines, Quantity
 from icl_sim.studies.plan import plan
 from icl_sim.studies.rehearsal import rehearse
 from icl_sim.tasks import ClassMixture, Regression
@@ -153,3 +156,63 @@ def test_what_members_on_all_devices_hold_must_fit_into_memory(monkeypatch):
 
 def test_the_largest_seed_is_rehearsed():
     rehearse(plan(_study(LeastSquares(), seed=2**32 - 1)))
+
+
+def _shown(metric, eval_set="summary", **kwargs):
+    return Lines(name="mine", title="", quantities=(Quantity(metric, eval_set),), **kwargs)
+
+
+def _closest(*metrics):
+    return Closest(name="mine", title="", quantities=tuple(Quantity(metric, "default") for metric in metrics))
+
+
+@pytest.mark.parametrize(
+    ("figure", "sentence"),
+    [
+        (
+            _shown("normalized_error"),
+            "normalized_error on summary, which this study does not measure there; it is on: default, pretraining.",
+        ),
+        (_shown("spd_*"), "spd_* on summary, which this study does not measure there; it is on: default, pretrain"),
+        (_shown("error", "default"), "error on default, which this study does not measure there; it is on: summ"),
+        (_shown("normalised_error", "default"), "does not measure; allowed: .*Did you mean 'normalized_error'?"),
+        (_shown("normalized_error/4", "default"), "normalized_error/4 on default, which"),
+        (_shown("mspd_ols", "default", x="position"), "which this study does not measure at positions; allowed: "),
+        (_closest("spd_*"), "the lowest, and this study measures a single one, spd_ols on default."),
+    ],
+)
+def test_a_figure_with_nothing_to_show_is_told_before_anything_is_trained(figure, sentence):
+    study = _study(LeastSquares(), references={"ols": LeastSquares()}, figures=[figure])
+    sentence = ".*".join(map(re.escape, f"Note: The figure 'mine' shows .*{sentence}".split(".*")))
+    (note,) = runner.checked(study).notes
+    assert re.match(sentence, note)
+    assert runner.checked(study).describe().endswith(f"\n{note}")
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        _shown("normalized_error", "default", x="position"),
+        _shown("normalized_error/1-3", "default"),
+        _shown("normalized_error_from/3", "pretraining"),
+        _shown("error"),
+        _shown("spd_*", "*"),
+        _shown("loss", "training"),
+        _closest("spd_ols", "normalized_error"),
+        Lines(name="some", title="", quantities=(Quantity("error"), Quantity("error", "default"))),
+        Lines(name="headlines", title=""),
+    ],
+)
+def test_a_figure_with_something_to_show_passes(figure):
+    study = _study(LeastSquares(), references={"ols": LeastSquares()}, figures=[figure])
+    study = dataclasses.replace(study, evaluation=dataclasses.replace(FEW, bootstrap=4))
+    assert rehearse(plan(study), study.figures) == ()
+
+
+def test_figures_of_classes_know_preferences_and_counts():
+    asked = [("preference", "summary"), ("preference", "eval-relevant-none-flip_label"), ("exposures_low", "training")]
+    figures = [Lines(name=f"f{i}", title="", quantities=(Quantity(*pair),)) for i, pair in enumerate(asked)]
+    study = _study(KernelCopy(), ClassMixture(context_length=2), figures=figures)
+    assert rehearse(plan(study), study.figures) == ()
+    (told,) = rehearse(plan(study), [_shown("preference", "eval-relevant-none")])
+    assert re.search("preference on eval-relevant-none, which .* there; it is on: eval-relevant-", told)

@@ -224,3 +224,10 @@ def test_steps_at_positions_are_left_out_of_a_page_that_would_be_too_large(monke
     assert curve == [[]] * 5 and selected[3] == 3
     *_, curve, _ = series(data, "transformer", "Normalized squared error", k="mean of all")
     assert list(curve[0]) == list(regression_runs.STEPS)
+
+
+def test_the_chart_cuts_at_0_and_1_what_is_a_share_by_its_name():
+    asked = [figures.Quantity(name) for name in ("icl_error_low", "iwl_error_low", "mine")]
+    rows = runs.table(**ONE).replace({"metric": {"icl_error_high": "mine"}})
+    data = report.page_data(rows, asked, ())
+    assert [quantity["unit"] for quantity in data["quantities"]] == [True, True, False]
