@@ -115,7 +115,7 @@ def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str) -> N
     count = f"{many} seed" + ("s" if many != 1 else "") if few == many else f"{few} to {many} seeds"
     steps = int(rows["last_step"].max()) if len(rows) else 0
     what = "Mean" if isinstance(spec, Heat) or many < 2 else "Mean and 95 % t-interval"
-    parts = [f"{what} over {count}, {steps:,} steps" if steps else f"{what} over {count}; nothing is trained"]
+    parts = [f"{what} over {count}, {steps:,} steps" if steps else f"{what} over {count}"]
     if few == 1 and "from" in rows and isinstance(spec, Lines):
         parts += [f"{'bands' if many == 1 else 'of one seed'}: 90 % bootstrap interval over its sequences"]
     if any([_led_to_edge(axes) for axes in figure.axes]):
