@@ -15,6 +15,7 @@ from icl_sim.predictors.learners.prefixes import Prefixes, contract, prefixes
 from icl_sim.types import Array, Batch, Key, Leaf, Outputs, Params, Predictor, setting, static
 
 CONVENTIONS = ("mean", "sum")
+MAX_STEPS = 100_000  # of what answers again at every evaluation; beyond that a run would seem to hang
 
 
 @setting
@@ -72,8 +73,8 @@ def _descent(asked: Prefixes, w_BPX: Array) -> Array:
 
 def check_steps(whose: str, steps: int, per_step: bool, learned: bool, **numbers: Any) -> None:
     """ValueError unless these numbers can be of so many steps."""
-    if steps < 1:
-        raise ValueError(f"The steps of {whose} are {steps}; it takes at least 1.")
+    if not 1 <= steps <= MAX_STEPS:
+        raise ValueError(f"The steps of {whose} are {steps}; it takes from 1 to {MAX_STEPS:,}.")
     if per_step and not learned:
         raise ValueError(f"per_step of {whose} is True where learned is False; only learned numbers start spread.")
     for name, value in numbers.items():

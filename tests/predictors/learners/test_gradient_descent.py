@@ -88,7 +88,8 @@ def test_equal_rates_have_equal_gradients_which_is_why_they_start_unequal(make_p
     ("changes", "sentence"),
     [
         (dict(convention="means"), "convention of gradient descent is 'means'; allowed: mean, sum. Did you mean"),
-        (dict(steps=0), "steps of gradient descent are 0; it takes at least 1"),
+        (dict(steps=0), "steps of gradient descent are 0; it takes from 1 to 100,000"),
+        (dict(steps=10**9), "steps of gradient descent are 1000000000; it takes from 1 to 100,000"),
         (dict(rate=float("nan")), "rate of gradient descent is nan; it must be a finite number, or 1 of them"),
         (dict(rate=np.ones(3), steps=2), "it must be a finite number, or 2 of them"),
         (dict(penalty=-1.0), "penalty of gradient descent is -1.0; it must be at least 0"),
