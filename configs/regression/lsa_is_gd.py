@@ -9,6 +9,7 @@ The part after the colon: how much (`paper`, or nothing; `quick`: a fifth of the
     one_layer     one layer beside one step of gradient descent: errors, sensitivities, other laws, the averaged layer
     layers        2 layers with one set of weights, beside two steps of GD and of GD++
     untied        5 layers with weights of their own, beside five steps
+    recurrent     10 layers with one set of weights, beside 5 with weights of their own
     lengths       the shrinkage gamma of two tuned steps of GD++, at N = 10, 25, 50, 100
     softmax       one layer of one, or two, heads of softmax attention
     interleaved   x and y in tokens of their own, two layers, the first of softmax attention
@@ -148,6 +149,16 @@ UNTIED = (
         min_steps=40_000,
     ),
 )
+RECURRENT = (
+    claim(
+        "B7",
+        "Ten layers with one set of weights are worse than five with weights of their own.",
+        _loss_ratio("lsa_10", "lsa_5"),
+        above(1),
+        "worse",
+        min_steps=40_000,
+    ),
+)
 HEADS = (
     claim(
         "B4.one",
@@ -223,6 +234,7 @@ _SHOWN = (
 )
 _STEPS = Lines(name="steps", title="While training", quantities=_SHOWN, x="step", lines="predictor")
 _LAYERS = Lines(name="steps", title="While training", quantities=(_LOSS,), x="step", lines="predictor", log_y=True)
+_FIVE, _LONG = LinearAttention(depth=5, clip=10.0), {"steps": 50_000, "learning_rate": 5e-4}
 PARTS = {
     "one_layer": {
         "predictors": {"lsa": LinearAttention(), "constructed": _ONE, **_GD},
@@ -258,13 +270,19 @@ PARTS = {
     },
     "untied": {
         "predictors": {
-            "lsa_5": LinearAttention(depth=5, clip=10.0),
+            "lsa_5": _FIVE,
             "gd_5": tuned(5),
             "gdpp_5": tuned(5, plus_plus=True, per_step=True),
         },
         "claims": UNTIED,
         "figures": (_LAYERS,),
-        "training": {"steps": 50_000, "learning_rate": 5e-4},
+        "training": _LONG,
+    },
+    "recurrent": {
+        "predictors": {"lsa_5": _FIVE, "lsa_10": LinearAttention(depth=10, tied=True, clip=10.0)},
+        "claims": RECURRENT,
+        "figures": (_LAYERS,),
+        "training": _LONG,
     },
     "softmax": {
         "predictors": {

@@ -21,7 +21,7 @@ from icl_sim.studies.plan import plan
 from icl_sim.studies.rehearsal import rehearse
 
 WORDS = {
-    "lsa_is_gd": ("", "quick,layers", "untied", "lengths", "softmax", "interleaved", "prompts", "sine"),
+    "lsa_is_gd": ("", "quick,layers", "untied", "recurrent", "lengths", "softmax", "interleaved", "prompts", "sine"),
     "bayes_noise": ("", "reference", "quick"),
     "depth_phases": ("", "reference", "quick"),
     "probe_layers": ("", "reference", "quick"),
