@@ -45,7 +45,7 @@ class NamesAndCities(Task):
         study.LabelledText(model=self.model, seed=self.seed).check()
 
     def load(self) -> None:
-        study.LabelledText(model=self.model, data=FIXTURE).load()
+        study.LabelledText(model=self.model, data=FIXTURE, shots=0).load()
 
 
 @setting
