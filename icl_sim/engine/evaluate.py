@@ -113,9 +113,10 @@ def positions(task: Task, slots: int, P: int) -> Mapping[int, Leaf]:
     return (task.positions() or {slot: slot for slot in range(slots - P, slots)}) if P > 1 else {}
 
 
-def measured(member: Member, params: Params, references: Mapping[str, Params], task: Task, batch: Batch) -> Any:
-    """Every metric on a batch of an evaluation set: `[B]`, or `[B, P]` of the last P slots."""
-    outputs = member.predictor.apply(params, batch, record=True)
+def measured(
+    member: Member, params: Params, references: Mapping[str, Params], task: Task, batch: Batch, outputs: Outputs
+) -> dict[str, Array]:
+    """Every metric of the recorded outputs on a batch of an evaluation set: `[B]`, or `[B, P]` of the last P slots."""
     asked = _Asked(member=member, params=params, references=references)
     return {**_standard(outputs, batch), **_told(asked, task, outputs, batch)}
 

@@ -163,7 +163,7 @@ def shaded(base: Table, finetuned: Table, pairs: Sequence[tuple[str, str]] = PAI
     import html
 
     cities = [city for _, city in pairs]
-    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in ("name", "model", "no context", *cities))
+    heads = ("name", "model", "no context", *cities)
     rows = []
     for number, (name, _) in enumerate(pairs):
         for what, table in (("base", base), ("finetuned", finetuned)):
@@ -172,7 +172,7 @@ def shaded(base: Table, finetuned: Table, pairs: Sequence[tuple[str, str]] = PAI
                 row_C = table.context_PQC[number, said]
                 cells.append(_shaded_cell(row_C[number], None if said == number else row_C[said]))
             rows.append(f"<tr><th>{html.escape(name)}</th><td>{what}</td>{''.join(cells)}</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return _table(heads, rows)
 
 
 def candidates(base: Table, finetuned: Table, pairs: Sequence[tuple[str, str]] = PAIRS) -> str:
@@ -180,28 +180,34 @@ def candidates(base: Table, finetuned: Table, pairs: Sequence[tuple[str, str]] =
     import html
 
     cities = [city for _, city in pairs]
-    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in ("name", "model", "context", *cities))
+    heads = ("name", "model", "context", *cities)
     rows = []
     for number, (name, _) in enumerate(pairs):
         for what, table in (("base", base), ("finetuned", finetuned)):
             asked = [("none", table.memory_PC[number]), *zip(cities, table.context_PQC[number], strict=True)]
             for said, row_C in asked:
-                cells = "".join(_candidate_cell(value) for value in row_C)
+                cells = "".join(_cell(f"{value:.1f}", 100 * np.exp(value)) for value in row_C)
                 rows.append(f"<tr><th>{html.escape(name)}</th><td>{what}</td><td>{html.escape(said)}</td>{cells}</tr>")
+    return _table(heads, rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
+    import html
+
+    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in heads)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _candidate_cell(value: float) -> str:
-    color = f"color-mix(in srgb, var(--bad-back) {100 * np.exp(value):.0f}%, transparent)"
-    return f'<td class="number" style="background:{color}">{value:.1f}</td>'
+def _cell(text: str, percent: float) -> str:
+    color = f"color-mix(in srgb, var(--bad-back) {percent:.0f}%, transparent)"
+    return f'<td class="number" style="background:{color}">{text}</td>'
 
 
 def _shaded_cell(own: float, said: float | None) -> str:
     lead = own if said is None else own - said
     share = 100 / (1 + np.exp(-np.clip(lead, -20, 20)))
     text = f"{own:.1f}" if said is None else f"{own:.1f} / {said:.1f}"
-    color = f"color-mix(in srgb, var(--bad-back) {share:.0f}%, transparent)"
-    return f'<td class="number" style="background:{color}">{text}</td>'
+    return _cell(text, share)
 
 
 def _question(name: str) -> str:

@@ -99,7 +99,7 @@ def _played(member: Member, shared: Any) -> tuple[Mapping[str, Any], Mapping[str
     played: dict[str, Any] = {"weights": metrics.slot_weights(outputs, batch), "loss": metrics.loss(outputs, batch)}
     for name, own in state.references.items():
         played[name] = member.references[name].apply(own, batch)
-    played["measures"] = measured(member, params, state.references, evaluated, batch)
+    played["measures"] = measured(member, params, state.references, evaluated, batch, outputs)
     held = {"parameters": state, "evaluation": batch}
     if member.predictor.phases and jax.tree.leaves(state.parts):
         held["training"] = member.task.prepare(shared).sample(stream(0, "train", 0), member.training.batch_size)
