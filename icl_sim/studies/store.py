@@ -72,7 +72,9 @@ _ABOUT = {  # what the parts of study.json are
 _CONFIG = {"name": str, "task": dict, "training": dict, "headline": list}
 _TRAINING = {"steps": int}
 _MEMBER = {"predictor": str, "group": int, "steps": int}
-_WAITS = (0.02, 0.1)  # seconds between tries for a lock
+# Seconds until a lock that another holds counts as taken: who asks for the writer holds one for a moment, and the
+# first shard of several to be done holds that of the whole while it reads what the others wrote.
+_MOMENT, _PATIENCE = 0.2, 10.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -303,13 +305,14 @@ def explained(folder: Path) -> Iterator[None]:
 def _locked(folder: Path, *, shared: bool = False) -> int:
     """A descriptor that holds a folder's lock, which the system lets go when the process ends, however it ends."""
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    for wait in (*_WAITS, None):
+    until = time.monotonic() + (_PATIENCE if shared else _MOMENT)
+    while True:
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            if wait is not None:  # who asks for the writer holds the lock for a moment
-                time.sleep(wait)
+            if time.monotonic() < until:
+                time.sleep(0.02)
                 continue
             os.close(descriptor)
             raise _busy(folder, next(filter(None, map(writer, reversed(homes(folder)))), "unknown")) from None
@@ -319,16 +322,22 @@ def _locked(folder: Path, *, shared: bool = False) -> int:
     return descriptor
 
 
-def writer(folder: Path) -> str:
-    """Who holds the lock of a folder alone, as "PID of HOST"; empty if nobody does."""
-    try:
-        with open(folder / LOCK) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+def writer(folder: Path, patience: float = 0.0) -> str:
+    """Who holds the lock of a folder alone, as "PID of HOST", and for longer than `patience` seconds; empty if nobody
+    does."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            with open(folder / LOCK) as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return ""
+        except BlockingIOError:
+            if time.monotonic() < until:
+                time.sleep(0.02)
+                continue
+            return (folder / LOCK).read_text(errors="replace").strip()
+        except OSError:
             return ""
-    except BlockingIOError:
-        return (folder / LOCK).read_text(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def _busy(folder: Path, who: str) -> BusyError:
@@ -347,8 +356,9 @@ def refuse_taken(workdir: str | os.PathLike, study: Study, shard: Shard | None =
         refuse_other(folder, about(folder), study)
     else:
         _refuse_nameless(folder)
-    for home in homes(folder) if shard is None else (folder, shard.folder(folder)):
-        if who := writer(home):
+    taken = [(home, 0.0) for home in homes(folder)]
+    for home, patience in taken if shard is None else [(folder, _PATIENCE), (shard.folder(folder), 0.0)]:
+        if who := writer(home, patience):
             raise _busy(home, who)
 
 

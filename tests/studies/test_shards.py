@@ -6,13 +6,16 @@ import dataclasses
 import errno
 import itertools
 import json
+import os
 import random
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from icl_sim.studies import shards as shards_module
+from icl_sim.studies import store as store_module
 from icl_sim.studies.plan import plan
 from icl_sim.studies.runner import run
 from icl_sim.studies.shards import (
@@ -170,7 +173,8 @@ def test_folders_that_are_no_shards_are_left_alone(tmp_path):
     assert homes(tmp_path) == [tmp_path, tmp_path / "shards" / "2-of-3"]
 
 
-def test_one_writer_a_shard_and_none_beside_the_whole(tmp_path):
+def test_one_writer_a_shard_and_none_beside_the_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "_PATIENCE", 0.1)
     planned, (first, second) = plan(STUDY), shards(2)
     with Store(tmp_path, STUDY, planned, shard=first), Store(tmp_path, STUDY, planned, shard=second):
         with pytest.raises(StoreError, match=r"Process \d+ of .* is writing to .*1-of-2"):
@@ -180,6 +184,15 @@ def test_one_writer_a_shard_and_none_beside_the_whole(tmp_path):
     with Store(tmp_path, STUDY, planned), pytest.raises(StoreError, match=r"Process \d+ of .* is writing"):
         Store(tmp_path, STUDY, planned, shard=first)
     assert (first.folder(tmp_path) / LOCK).exists()
+
+
+def test_a_shard_begins_once_another_has_looked_whether_all_are_done(engine, expected, tmp_path):
+    first, second = shards(2)
+    run(STUDY, tmp_path, shard=first, quiet=True)
+    with Store(tmp_path, STUDY, plan(STUDY)) as looks:  # as the first does when it is done
+        threading.Timer(0.5, os.close, [looks._locks.pop()]).start()
+        assert run(STUDY, tmp_path, shard=second, quiet=True).complete
+    pd.testing.assert_frame_equal(load(tmp_path), expected)
 
 
 def test_a_shard_of_a_different_study_is_refused(engine, tmp_path):
