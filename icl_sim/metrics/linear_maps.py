@@ -114,12 +114,12 @@ class CopySensitivity(Comparison):
             )
 
         def norms(h_TD: Array) -> Array:
-            """|d output_j / d input_i| of one sequence, `[T, T]`."""
-            jacobian_TDTD = jax.jacrev(lambda h_TD: network.layer(a.params, h_TD[None], 0)[0])(h_TD)
-            return jnp.sqrt(jnp.sum(jnp.square(jacobian_TDTD), axis=(1, 3)))
+            """|d output_j / d input_i| for the x tokens j of one sequence, `[L, T]`."""
+            jacobian_LDTD = jax.jacrev(lambda h_TD: network.layer(a.params, h_TD[None], 0)[0, :-1:2])(h_TD)
+            return jnp.sqrt(jnp.sum(jnp.square(jacobian_LDTD), axis=(1, 3)))
 
-        # One by one, since a Jacobian has (T D)^2 numbers.
-        norm_BLT = jax.lax.map(norms, h_BTD)[:, :-1:2]
+        # One by one, since a Jacobian has L T D^2 numbers.
+        norm_BLT = jax.lax.map(norms, h_BTD)
         x_L, token_T = jnp.arange(0, T - 1, 2)[:, None], jnp.arange(T)[None]
         own_LT, next_LT = token_T == x_L, token_T == x_L + 1
         parts = {"own": own_LT, "next": next_LT, "other": ~(own_LT | next_LT)}

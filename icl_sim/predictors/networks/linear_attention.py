@@ -136,8 +136,7 @@ class LinearAttention(Predictor):
 
     def embed(self, params: Params, batch: Batch) -> Array:
         """The tokens before the first layer, `[B, T, D]`, that of the query last."""
-        context_BND, query_BSD = self._tokens(params, batch)
-        return jnp.concatenate([context_BND, query_BSD[:, -1:]], axis=1)
+        return jnp.concatenate(self._tokens(params, batch, slice(-1, None)), axis=1)
 
     def layer(self, params: Params, h_BTD: Array, number: int) -> Array:
         """The tokens after layer `number`."""
@@ -179,12 +178,13 @@ class LinearAttention(Predictor):
             )
         return batch.inputs.shape[2] + (not (self.tokens == "interleaved" and self.shared_slot))
 
-    def _tokens(self, params: Params, batch: Batch) -> tuple[Array, Array]:
-        """Tokens of the context `[B, N, D]`, and of every slot as the query `[B, S, D]`."""
+    def _tokens(self, params: Params, batch: Batch, asked: slice = slice(None)) -> tuple[Array, Array]:
+        """Tokens of the context `[B, N, D]`, and of the slots that are asked about, each as the query `[B, Q, D]`."""
         x_BSX, y_BL1 = batch.inputs, batch.targets[:, :-1, None]
         (B, S, X), width = x_BSX.shape, self._raw_width(batch)
-        start_BS1 = -(x_BSX @ params["start"])[..., None] if "start" in params else jnp.zeros((B, S, 1), x_BSX.dtype)
-        query_BSD = x_BSX if width == X else jnp.concatenate([x_BSX, start_BS1], axis=2)
+        x_BQX = x_BSX[:, asked]
+        start_BQ = -(x_BQX @ params["start"]) if "start" in params else jnp.zeros(x_BQX.shape[:2], x_BSX.dtype)
+        query_BQD = x_BQX if width == X else jnp.concatenate([x_BQX, start_BQ[..., None]], axis=2)
         if self.tokens == "concatenated":
             context_BND = jnp.concatenate([x_BSX[:, :-1], y_BL1], axis=2)
         else:
@@ -192,9 +192,9 @@ class LinearAttention(Predictor):
             y_BLD = jnp.pad(y_BL1, ((0, 0), (0, 0), (width - 1, 0)))
             context_BND = jnp.reshape(jnp.stack([x_BLD, y_BLD], axis=2), (B, 2 * (S - 1), width))
         if self.embedding:
-            context_BND, query_BSD = (_embedded(params, token) for token in (context_BND, query_BSD))
+            context_BND, query_BQD = (_embedded(params, token) for token in (context_BND, query_BQD))
         if self.position == "none":
-            return context_BND, query_BSD
+            return context_BND, query_BQD
         tokens = self._step * (S - 1) + 1
         if self.position == "one_hot":
             position_TP = jnp.eye(tokens, dtype=x_BSX.dtype)
@@ -202,7 +202,7 @@ class LinearAttention(Predictor):
             position_TP = sinusoid(jnp.arange(tokens), self.position_size, POSITION_BASE)
         return (
             _with_positions(context_BND, position_TP[:-1]),
-            _with_positions(query_BSD, position_TP[:: self._step]),
+            _with_positions(query_BQD, position_TP[:: self._step][asked]),
         )
 
     def _answer_prefixes(self, params: Params, batch: Batch) -> Array:
@@ -293,7 +293,9 @@ def _embedded(params: Params, token_BTX: Array) -> Array:
 
 
 def _map(affine: Mapping[str, Array], x_BTD: Array) -> Array:
-    return x_BTD @ affine["kernel"] + affine["bias"][None, None]
+    # As rows: over two axes at once the gradient of the kernel takes several times as long on a CPU.
+    x_RD = jnp.reshape(x_BTD, (-1, x_BTD.shape[-1]))
+    return jnp.reshape(x_RD @ affine["kernel"] + affine["bias"][None], (*x_BTD.shape[:-1], -1))
 
 
 def _affine(key: Key, inputs: int, outputs: int) -> dict[str, Array]:
