@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from icl_sim.lm.study import QUERIES, LabelledText
-from icl_sim.studies import codec, curves, figures, report
+from icl_sim.studies import codec, curves, report, wording
 from icl_sim.studies.measures import count
 from icl_sim.studies.store import explained, write_atomically
 
@@ -138,7 +138,7 @@ def _settings(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     found = []
     for (predictor, *values), part in rows.groupby(["predictor", *swept], dropna=False, sort=True):
         at = [
-            f"{name.split('.')[-1].replace('_', ' ')} {figures.number(v)}"
+            f"{name.split('.')[-1].replace('_', ' ')} {wording.number(v)}"
             for name, v in zip(swept, values, strict=True)
             if v == v
         ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from icl_sim.studies import curves, figures, measures
+from icl_sim.studies import curves, figures, measures, palette, resolution, wording
 from icl_sim.studies.claims import Crossing
 from icl_sim.studies.figures import POSITION, PREDICTOR, QUANTITY, STEP, Closest, Heat, Lines, Spec
 from icl_sim.studies.quantities import Quantity, known_range, learners
@@ -59,7 +59,7 @@ STYLE = {
 
 
 def draw(spec: Spec, table: pd.DataFrame, rule: str = "lowest_loss") -> Figure:
-    """One figure of a resolved specification (`figures.resolve`)."""
+    """One figure of a resolved specification (`resolution.resolve`)."""
     import matplotlib
 
     over_steps = STEP in figures.axes_of(spec)
@@ -68,7 +68,7 @@ def draw(spec: Spec, table: pd.DataFrame, rule: str = "lowest_loss") -> Figure:
     else:
         evaluated = curves.select(table, rule)
     rows = evaluated[evaluated["predictor"].isin(spec.predictors)] if spec.predictors else evaluated
-    rows = figures.rows_of(spec, curves.where(rows, spec.where))
+    rows = resolution.rows_of(spec, curves.where(rows, spec.where))
     with matplotlib.rc_context(STYLE):
         if isinstance(spec, Closest):
             figure = _closest(spec, rows)
@@ -121,7 +121,7 @@ def _small_print(figure: Figure, spec: Spec, rows: pd.DataFrame, rule: str) -> N
     if any([_led_to_edge(axes) for axes in figure.axes]):
         parts += ["intervals that reach 0 or below go to the edge"]
     parts += [rule] if steps else []
-    parts += [f"{figures.symbol(name)} = {figures.number(value)}" for name, value in spec.where.items()]
+    parts += [f"{wording.symbol(name)} = {wording.number(value)}" for name, value in spec.where.items()]
     if not (isinstance(spec, Lines) and PREDICTOR in (spec.lines, spec.columns)):
         parts += [", ".join(spec.predictors)]
     if isinstance(spec, Closest):
@@ -186,7 +186,7 @@ class Scale:
             if self.name == POSITION:
                 axis.set_major_locator(_whole_numbers(most))
             return
-        axis.set_ticks([self.at(tick) for tick in ticks], [figures.number(tick) for tick in ticks])
+        axis.set_ticks([self.at(tick) for tick in ticks], [wording.number(tick) for tick in ticks])
 
 
 def _whole_numbers(most: int) -> Locator:
@@ -256,11 +256,11 @@ def _lines(spec: Lines, rows: pd.DataFrame, evaluated: pd.DataFrame, metrics: Co
             scale.dress(axes, most=5 if columns > 2 else 8)
             if i == len(panels) - 1 or j >= len(panels[i + 1]):  # nothing below
                 axes.tick_params(labelbottom=True)
-                axes.set_xlabel(figures.x_text(spec))
+                axes.set_xlabel(wording.x_text(spec))
     for axes in grid.ravel()[sum(map(len, panels)) :]:
         axes.set_visible(False)
     if spec.lines not in (PREDICTOR, QUANTITY):
-        _head(figure, f"{spec.title}, by {figures.axis_label(spec.lines)}")
+        _head(figure, f"{spec.title}, by {wording.axis_label(spec.lines)}")
     return figure
 
 
@@ -274,14 +274,14 @@ def _named(spec: Lines, rows: pd.DataFrame) -> tuple[list[Any], Callable[[Any], 
     """What has a line, how it is called, and its colour."""
     named = _values(rows, spec.lines)
     if spec.lines == PREDICTOR:
-        return named, str, figures.colors(named)
+        return named, str, palette.colors(named)
     if spec.lines == QUANTITY:
-        paint = dict(enumerate(figures.quantity_colors(spec.quantities)))
+        paint = dict(enumerate(palette.quantity_colors(spec.quantities)))
         return named, lambda i: spec.quantities[i].text, paint
     if spec.lines in (STEP, POSITION) and len(named) > _MOST_LINES:
         ranks = np.linspace(0, len(named) - 1, _MOST_LINES).round().astype(int)
         named = [named[rank] for rank in ranks]
-    return named, figures.number, _ramp(named)
+    return named, wording.number, _ramp(named)
 
 
 def _common_range(quantities: Sequence[Quantity], metrics: Collection[str]) -> tuple[float, float]:
@@ -310,7 +310,7 @@ def _title(axes: Axes, quantity: Quantity | None, columns: str | None, value: An
         axes.set_title(quantity.text if quantity else "")
         return
     if i == 0:
-        axes.set_title(value if columns == PREDICTOR else f"{figures.symbol(columns)} = {figures.number(value)}")
+        axes.set_title(value if columns == PREDICTOR else f"{wording.symbol(columns)} = {wording.number(value)}")
     if j == 0 and quantity:
         axes.set_ylabel(quantity.text.replace(", ", "\n"))
 
@@ -449,7 +449,7 @@ def _closest(spec: Closest, rows: pd.DataFrame) -> Figure:
     filled = np.where(np.isnan(means), math.inf, means)
     lowest, *others = np.sort(filled, axis=0)
     winner = np.where(np.isfinite(lowest), filled.argmin(axis=0), -1)
-    paint = np.array([(1.0, 1.0, 1.0), *map(to_rgb, figures.quantity_colors(spec.quantities))])
+    paint = np.array([(1.0, 1.0, 1.0), *map(to_rgb, palette.quantity_colors(spec.quantities))])
     # Full where the next is at least twice as far, pale where it is as near.
     with np.errstate(invalid="ignore", divide="ignore"):
         lead = np.nan_to_num((2 * (1 - lowest / others[0])).clip(0, 1), nan=0.0) if others else np.ones_like(lowest)
@@ -496,7 +496,7 @@ def _ticks(axes: Axes, x: Scale, y: Scale) -> None:
     for axis, scale in ((axes.xaxis, x), (axes.yaxis, y)):
         every = math.ceil(len(scale.values) / 10)
         ticks = range(0, len(scale.values), every)
-        axis.set_ticks([i + 0.5 for i in ticks], [figures.number(scale.values[i]) for i in ticks])
+        axis.set_ticks([i + 0.5 for i in ticks], [wording.number(scale.values[i]) for i in ticks])
 
 
 def _dress(grid: Any, spec: Heat, panels: int) -> None:
@@ -507,6 +507,6 @@ def _dress(grid: Any, spec: Heat, panels: int) -> None:
     for axes in grid.ravel()[panels:]:
         axes.set_visible(False)
     for axes in grid[-1]:
-        axes.set_xlabel(figures.axis_label(spec.x))
+        axes.set_xlabel(wording.axis_label(spec.x))
     for axes in grid[:, 0]:
-        axes.set_ylabel(figures.axis_label(spec.y))
+        axes.set_ylabel(wording.axis_label(spec.y))

@@ -21,7 +21,7 @@ from icl_sim.engine.simulate import TRAINING
 from icl_sim.engine.step import initial_state, join
 from icl_sim.engine.structure import structure
 from icl_sim.keys import stream
-from icl_sim.studies import figures
+from icl_sim.studies import resolution
 from icl_sim.studies.curves import LIMITS
 from icl_sim.studies.figures import Spec
 from icl_sim.studies.peeking import refuse_peeking
@@ -134,8 +134,8 @@ def _empty(specs: Iterable[Spec], known: list[Pair], unknown: set[str]) -> tuple
         asked = {quantity.eval_set for quantity in spec.quantities}
         if asked & unknown or any("*" in name for name in asked) and unknown - {TRAINING, ONLINE, PARAMETERS}:
             continue
-        if not figures.shown(spec, known):
-            told += figures.unmeasured(spec, known)[:1]
+        if not resolution.shown(spec, known):
+            told += resolution.unmeasured(spec, known)[:1]
     return tuple(told)
 
 

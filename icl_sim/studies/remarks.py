@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from icl_sim.studies import figures, quantities
+from icl_sim.studies import quantities, resolution
 from icl_sim.studies.figures import Spec
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def on_figures(specs: Iterable[Spec], table: pd.DataFrame, members: int) -> list
     if table["member"].nunique() < members:
         return []
     found = quantities.pairs(table)
-    return [sentence for spec in specs for sentence in figures.unmeasured(spec, found)]
+    return [sentence for spec in specs for sentence in resolution.unmeasured(spec, found)]
 
 
 def _is_error(eval_set: str, metric: str) -> bool:

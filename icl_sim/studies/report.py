@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from icl_sim.names import expanded
 from icl_sim.studies import claims as claims_module
-from icl_sim.studies import curves, figures, remarks, verdicts
+from icl_sim.studies import curves, figures, palette, presets, remarks, resolution, verdicts, wording
 from icl_sim.studies.claims import Claim
 from icl_sim.studies.figures import POSITION, QUANTITY, STEP, Spec
 from icl_sim.studies.quantities import Quantity, headlines, known_range, pairs
@@ -55,7 +55,7 @@ class Run:
     @property
     def figures(self) -> tuple[Spec, ...]:
         """The figures of its study, or else of its family, that it has data for."""
-        return figures.chosen(self.own_figures, self.task_kind, self.table)
+        return resolution.chosen(self.own_figures, self.task_kind, self.table)
 
     @property
     def own_figures(self) -> tuple[Spec, ...]:
@@ -159,7 +159,7 @@ def page(run: Run, specs: Sequence[Spec], images: Sequence[str], found: Sequence
         "title": html.escape(str(run.about["name"] if run.about.get("name") else "study")),
         "description": html.escape(str(run.about["description"] if "description" in run.about else "")),
         "facts": _facts(run),
-        "meanings": html.escape(figures.MEANINGS.get(run.task_kind or "", "")),
+        "meanings": html.escape(presets.MEANINGS.get(run.task_kind or "", "")),
         "config": html.escape(json.dumps(run.config, indent=1, ensure_ascii=False)),
         "verdicts": _verdict_table(found),
         "figures": "".join(_figure(spec, image) for spec, image in zip(specs, images, strict=True))
@@ -206,7 +206,7 @@ def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequen
         ]
         for key, curve in grouped.items()
     ]
-    paint, metrics = figures.colors(predictors), set(table["metric"].unique())
+    paint, metrics = palette.colors(predictors), set(table["metric"].unique())
     first = {(q.metric, q.eval_set) for q in specs[0].quantities} if specs else set()
     return {
         "x": names.index(specs[0].x) if specs and specs[0].x in names else 0,
@@ -263,9 +263,9 @@ def _summarized(rows: pd.DataFrame, by: list[str]) -> list[tuple[tuple[Any, ...]
 def _axis(scale: Any, name: str, values: Sequence[Any]) -> dict[str, Any]:
     mean = name == POSITION and MEAN in values  # it has no place on the axis, and is what is seen at first
     return {
-        "label": figures.axis_label(name),
-        "symbol": figures.symbol(name),
-        "text": [MEAN_TEXT if mean and value == MEAN else figures.number(value) for value in values],
+        "label": wording.axis_label(name),
+        "symbol": wording.symbol(name),
+        "text": [MEAN_TEXT if mean and value == MEAN else wording.number(value) for value in values],
         "at": [
             _short(scale.at(value)) if value in scale.values and not (mean and value == MEAN) else None
             for value in values
@@ -309,7 +309,7 @@ def _facts(run: Run) -> str:
         "Members": f"{members:,} ({', '.join(map(str, table['predictor'].unique()))})",
         "Diverged": f"{diverged} of {members}" if diverged else None,
         "Not finite": " ".join(run.unanswered),
-        "Seeds": ", ".join(figures.number(seed) for seed in sorted(table["seed"].unique())),
+        "Seeds": ", ".join(wording.number(seed) for seed in sorted(table["seed"].unique())),
         "Steps": f"{steps.max():,}" + (f" (some members: {steps.min():,} so far)" if steps.min() < steps.max() else ""),
         "Begun": about.get("created"),
         "Commit": about.get("commit"),
@@ -372,6 +372,6 @@ def _verdict_row(verdict: Verdict) -> str:
 
 def _figure(spec: Spec, image: str) -> str:
     labels = ", ".join(quantity.text for quantity in spec.quantities)
-    alternative = html.escape(f"{spec.title}: {labels}, over {figures.x_text(spec)}")
+    alternative = html.escape(f"{spec.title}: {labels}, over {wording.x_text(spec)}")
     data = base64.b64encode(image.encode()).decode()
     return f'<figure><img alt="{alternative}" src="data:image/svg+xml;base64,{data}"></figure>'

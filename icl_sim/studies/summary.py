@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from icl_sim.studies import claims as claims_module
-from icl_sim.studies import curves, figures, measures, verdicts
+from icl_sim.studies import curves, measures, verdicts, wording
 from icl_sim.studies.claims import Value
 from icl_sim.studies.quantities import Quantity, headlines, pairs
 from icl_sim.studies.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
@@ -96,7 +96,7 @@ def _errors(run: Run, published: Sequence[_Published]) -> str:
     tables = []
     for (predictor, *values), rows in chosen.groupby(["predictor", *beside], dropna=False):
         at = {name: value for name, value in zip(beside, values, strict=True) if value == value}  # else of others
-        title = ", ".join([f"**{predictor}**", *(f"{name} = {figures.number(value)}" for name, value in at.items())])
+        title = ", ".join([f"**{predictor}**", *(f"{name} = {wording.number(value)}" for name, value in at.items())])
         mine = [entry for entry in published if entry.value.predictor == predictor and _is_at(entry, at)]
         own = across if rows[across].notna().any() else "step"  # a setting of another predictor
         tables.append(f"{title}\n\n{_table(rows, own, quantities, mine)}")
@@ -119,7 +119,7 @@ def _quantities(run: Run, published: Sequence[_Published]) -> tuple[Quantity, ..
 def _table(rows: pd.DataFrame, across: str, quantities: Sequence[Quantity], published: Sequence[_Published]) -> str:
     columns = sorted(rows[across].dropna().unique())
     columns = columns[:: math.ceil(len(columns) / _MOST_COLUMNS)]
-    lines = [[across, *(figures.number(column) for column in columns)], ["---"] * (len(columns) + 1)]
+    lines = [[across, *(wording.number(column) for column in columns)], ["---"] * (len(columns) + 1)]
     for quantity in quantities:
         mine = curves.pick(rows, [(quantity.metric, quantity.eval_set)])
         if mine.empty:

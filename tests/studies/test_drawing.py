@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from icl_sim.studies import curves, drawing, figures
+from icl_sim.studies import curves, drawing, figures, palette, resolution
 from icl_sim.studies.claims import Crossing, Value
 from icl_sim.studies.figures import POSITION, QUANTITY, STEP, Closest, Heat, Lines, Mark, Quantity
 from icl_sim.studies.quantities import known_range
@@ -43,7 +43,7 @@ def lines(**changes):
 
 
 def drawn(spec, rows):
-    resolved = figures.resolve(spec, rows)
+    resolved = resolution.resolve(spec, rows)
     assert resolved is not None
     return drawing.draw(resolved, rows)
 
@@ -395,7 +395,7 @@ def test_quantities_as_lines_of_one_panel():
     for line, name in zip(curves_of(axes), regression.LEARNERS, strict=True):
         wanted = [regression.distance(name, k, regression.STEPS[-1], 4, 1) for k in KS]
         np.testing.assert_allclose(line.get_ydata(), wanted, rtol=1e-12)
-        assert line.get_color() == figures.colors([name])[name]
+        assert line.get_color() == palette.colors([name])[name]
     assert list(labels(axes)) == ["ridge", "knn", "ols"]  # from below: a depth of 4 is at 3 / 7
     deep = regression.table(depths=(1, 8))
     found = panels(over_positions(deep, quantities=SPD, lines=QUANTITY, columns="predictors.transformer.depth"))
@@ -451,7 +451,7 @@ def test_long_titles_and_small_print_stay_inside(tmp_path):
 
 def test_a_map_over_positions_and_steps():
     rows = regression.table(predictors=("transformer",), ks=range(5))
-    spec = figures.resolve(Heat(name="h", title="H", quantities=(ERROR,), x=POSITION, y=STEP), rows)
+    spec = resolution.resolve(Heat(name="h", title="H", quantities=(ERROR,), x=POSITION, y=STEP), rows)
     (mesh,) = drawing.draw(spec, rows).axes[0].collections
     wanted = [[regression.error("transformer", k, step, 1) for k in range(5)] for step in regression.STEPS[1:]]
     np.testing.assert_allclose(mesh.get_array(), wanted, atol=0.011)
@@ -463,7 +463,7 @@ DEPTHS = (1, 2, 4, 8)
 def closest(rows, quantities=None, **changes):
     ranges = tuple(Quantity(f"spd_{name}/1-7", "default", name) for name in regression.LEARNERS)
     fields = {"name": "c", "title": "C", "quantities": quantities or ranges, "x": "predictors.transformer.depth"}
-    spec = figures.resolve(Closest(**fields | {"y": "task.noise"} | changes), rows)
+    spec = resolution.resolve(Closest(**fields | {"y": "task.noise"} | changes), rows)
     return drawing.draw(spec, rows).axes[0]
 
 
@@ -485,7 +485,7 @@ def test_the_closest_learner_has_the_colour():
     (mesh,) = axes.collections
     pale = mesh.get_array()
     assert pale.shape == (2, 4, 3)
-    paint = {name: matplotlib_rgb(color) for name, color in figures.colors([*regression.LEARNERS]).items()}
+    paint = {name: matplotlib_rgb(color) for name, color in palette.colors([*regression.LEARNERS]).items()}
     for column, name in enumerate(("knn", "knn", "ridge", "ols")):
         np.testing.assert_allclose(pale[0, column], paint[name], atol=1e-12)  # the next is more than twice as far
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ols", "ridge", "knn"]
@@ -506,7 +506,7 @@ def test_cells_are_paler_where_the_next_is_as_near_and_blank_without_numbers():
     axes = closest(rows)
     (mesh,) = axes.collections
     share = 0.35 + 0.65 * 2 * (1 - 1 / 1.25)
-    wanted = share * np.array(matplotlib_rgb(figures.colors(["ols"])["ols"])) + 1 - share
+    wanted = share * np.array(matplotlib_rgb(palette.colors(["ols"])["ols"])) + 1 - share
     np.testing.assert_allclose(mesh.get_array()[0, 0], wanted, atol=1e-12)
     assert mesh.get_array()[1, 3].tolist() == [1, 1, 1] and len(axes.texts) == 7
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ols"]

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from icl_sim.studies import curves, drawing, figures, quantities
+from icl_sim.studies import curves, drawing, figures, palette, presets, quantities, resolution, wording
 from icl_sim.studies.figures import AUTO, POSITION, PREDICTOR, QUANTITY, STEP, Closest, Heat, Lines, Mark, Quantity
 from tests.studies import regression_runs
 from tests.studies import report_runs as runs
@@ -22,7 +22,7 @@ ONE = (Quantity("icl_error_low", label="ICL"),)
 
 
 def named(table, task_kind="class_mixture"):
-    return {spec.name: spec for spec in figures.chosen((), task_kind, table)}
+    return {spec.name: spec for spec in resolution.chosen((), task_kind, table)}
 
 
 def test_axes_come_from_what_varies():
@@ -84,15 +84,15 @@ def test_class_sequences_are_shown_as_errors_as_a_head_and_as_phases():
 
 
 def test_what_every_family_shows_is_explained():
-    assert set(figures.PRESETS) == set(figures.MEANINGS)
+    assert set(presets.PRESETS) == set(presets.MEANINGS)
 
 
 def test_what_the_table_lacks_is_left_out():
     rows = runs.table(predictors=("transformer",))
     assert not any(isinstance(spec, Heat) for spec in named(rows).values())
-    partly = figures.resolve(Lines(name="a", title="A", quantities=(*ONE, Quantity("nonsense"))), rows)
+    partly = resolution.resolve(Lines(name="a", title="A", quantities=(*ONE, Quantity("nonsense"))), rows)
     assert partly is not None and partly.quantities == ONE
-    assert figures.resolve(Lines(name="a", title="A", quantities=(Quantity("nonsense"),)), rows) is None
+    assert resolution.resolve(Lines(name="a", title="A", quantities=(Quantity("nonsense"),)), rows) is None
 
 
 def test_predictors_among_what_is_swept_are_told_their_field():
@@ -104,9 +104,9 @@ def test_predictors_among_what_is_swept_are_told_their_field():
 
 def test_json_round_trip():
     specs = (
-        *figures.PRESETS["class_mixture"],
-        *figures.PRESETS["regression"],
-        *figures.PRESETS["bursty"],
+        *presets.PRESETS["class_mixture"],
+        *presets.PRESETS["regression"],
+        *presets.PRESETS["bursty"],
         Heat(name="h", title="H", quantities=ONE, where={"a": float("inf")}),
         Closest(name="c", title="C", quantities=ONE, y=STEP),
         Lines(name="m", title="M", marks=(Mark(8.0, "k = d"),), limits=(0.0, 1.5), x=POSITION, lines=QUANTITY),
@@ -118,8 +118,8 @@ def test_json_round_trip():
 
 def test_colors_are_distinct_and_stay_with_a_name():
     names = ["transformer", "gated", "mine", "yours"]
-    assert len(set(figures.colors(names).values())) == 4
-    assert figures.colors(["gated"])["gated"] == figures.colors(names)["gated"]
+    assert len(set(palette.colors(names).values())) == 4
+    assert palette.colors(["gated"])["gated"] == palette.colors(names)["gated"]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_colors_are_distinct_and_stay_with_a_name():
     + [("2, 2, 2, 2", "4 × 2"), ("3, 3, 1", "2 × 3, 1"), ("3, 1", "3, 1"), ("a, b", "a, b")],
 )
 def test_numbers_in_words(value, text):
-    assert figures.number(value) == text
+    assert wording.number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_numbers_in_words(value, text):
 )
 def test_axes_that_the_study_does_not_have_are_named(axes):
     with pytest.raises(ValueError, match="'mine'.*allowed: task.num_sequences, seed"):
-        figures.resolve(Lines(name="mine", title="A", quantities=ONE, **axes), runs.table())
+        resolution.resolve(Lines(name="mine", title="A", quantities=ONE, **axes), runs.table())
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "/tmp/x", "a/b", "", "a" * 81])
@@ -160,13 +160,13 @@ def test_swept_words_and_truths_can_be_drawn():
     for values in ((True, False), ("a", "b")):
         rows = runs.table(**{"task.p_high": (0.5, 0.9)})
         rows["task.p_high"] = rows["task.p_high"].map(dict(zip((0.5, 0.9), values, strict=True)))
-        for spec in figures.chosen((), "class_mixture", rows):
+        for spec in resolution.chosen((), "class_mixture", rows):
             drawing.draw(spec, rows)
 
 
 def test_curves_drawn_are_those_of_the_table():
     table = runs.table()
-    spec = figures.resolve(Lines(name="a", title="A", quantities=ONE), table)
+    spec = resolution.resolve(Lines(name="a", title="A", quantities=ONE), table)
     axes = drawing.draw(spec, table).axes[0]
     drawn = [line for line in axes.lines if len(line.get_xdata()) == len(runs.SIZES)]
     # The loss falls with the step, so the last checkpoint is selected; the mean over seeds 0..2 is that of seed 1.
@@ -175,12 +175,12 @@ def test_curves_drawn_are_those_of_the_table():
         expected = [runs.error(predictor, "icl_error_low", size, step, seed=1) for size in runs.SIZES]
         np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-12)
         assert line.get_xdata().tolist() == list(runs.SIZES)  # a narrow range, so no logarithm
-        assert line.get_color() == figures.colors([predictor])[predictor]
+        assert line.get_color() == palette.colors([predictor])[predictor]
 
 
 def test_what_trains_nothing_is_a_level_line_over_steps():
     table = runs.table(sizes=(64,))
-    spec = figures.resolve(Lines(name="a", title="A", quantities=ONE, x=STEP), table)
+    spec = resolution.resolve(Lines(name="a", title="A", quantities=ONE, x=STEP), table)
     axes = drawing.draw(spec, table).axes[0]
     (level,) = [line for line in axes.lines if line.get_linestyle() == "--"]
     assert level.get_ydata() == pytest.approx([runs.error("in_context", "icl_error_low", 64, 0, 1)] * 2)
@@ -188,7 +188,8 @@ def test_what_trains_nothing_is_a_level_line_over_steps():
 
 def test_heat_map_shows_seed_means():
     table = runs.table()
-    spec = figures.resolve(Heat(name="h", title="H", quantities=(Quantity("gate_mean", runs.GATES[0]),), y=STEP), table)
+    heat = Heat(name="h", title="H", quantities=(Quantity("gate_mean", runs.GATES[0]),), y=STEP)
+    spec = resolution.resolve(heat, table)
     mesh = drawing.draw(spec, table).axes[0].collections[0]
     steps = [step for step in runs.STEPS if step]
     np.testing.assert_allclose(mesh.get_array(), [[0.5 + step / 1000] * 3 for step in steps])
@@ -196,7 +197,7 @@ def test_heat_map_shows_seed_means():
 
 def test_small_print_states_seeds_steps_and_selection():
     table = runs.table(**{"task.p_high": (0.5, 0.9), "task.noise": (0.1, 0.2)})
-    spec = figures.resolve(Lines(name="a", title="A", quantities=ONE), table)
+    spec = resolution.resolve(Lines(name="a", title="A", quantities=ONE), table)
     text = drawing.draw(spec, table).get_supxlabel()
     assert "3 seeds, 100 steps" in text and curves.RULES["lowest_loss"] in text and "σ = 0.2" in text
 
@@ -204,7 +205,7 @@ def test_small_print_states_seeds_steps_and_selection():
 def test_saves_png_and_svg(tmp_path):
     table = runs.table(sizes=(64,), seeds=(0,), predictors=("transformer",))
     table.loc[table["step"] == 100, "value"] = np.nan
-    spec = figures.resolve(Lines(name="a", title="A", quantities=ONE, x=AUTO), table)
+    spec = resolution.resolve(Lines(name="a", title="A", quantities=ONE, x=AUTO), table)
     svg = drawing.save(drawing.draw(spec, table), tmp_path, "a")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "a.svg"]
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG") and "<svg" in svg
@@ -217,18 +218,19 @@ SPD = Quantity("spd_*", "default", "*")
 
 
 def resolved(table, **changes):
-    return figures.resolve(Lines(**{"name": "f", "title": "F", "quantities": (ERROR,), "x": POSITION} | changes), table)
+    fields = {"name": "f", "title": "F", "quantities": (ERROR,), "x": POSITION} | changes
+    return resolution.resolve(Lines(**fields), table)
 
 
 def test_what_is_swept_together_with_an_axis_is_not_held():
     rows = runs.table(predictors=("transformer",))
     together = rows.assign(**{"task.num_low": rows["task.num_sequences"] * 2})
     spec = Lines(name="a", title="a", quantities=(Quantity("icl_error_high"),), x="step", lines=N, columns=None)
-    assert figures.resolve(spec, together).where == {}
-    apart = figures.resolve(dataclasses.replace(spec, lines="predictor"), together)
+    assert resolution.resolve(spec, together).where == {}
+    apart = resolution.resolve(dataclasses.replace(spec, lines="predictor"), together)
     assert apart.where == {"task.num_sequences": 256, "task.num_low": 512}
     crossed = runs.table(predictors=("transformer",), **{"task.num_low": (1, 2)})
-    assert figures.resolve(spec, crossed).where == {"task.num_low": 2}
+    assert resolution.resolve(spec, crossed).where == {"task.num_low": 2}
 
 
 def test_figures_of_any_regression_study():
@@ -278,7 +280,7 @@ def test_a_star_stands_for_what_the_table_has():
     assert len(found) == 9 and found[0] == ("spd_ols", "default", "ols, default")
     scaled = rows.replace({"eval_set": {"skewed": "x_scale:1/3", "orthants": "pretraining"}})
     everywhere = Lines(name="f", title="F", quantities=(Quantity("normalized_error", "*", "*"),), x=POSITION)
-    assert [q.text for q in figures.resolve(everywhere, scaled).quantities] == ["default", "x scale:1/3"]
+    assert [q.text for q in resolution.resolve(everywhere, scaled).quantities] == ["default", "x scale:1/3"]
     again = resolved(rows, quantities=(Quantity("spd_ols", "default", "mine"), SPD)).quantities
     assert [q.label for q in again] == ["mine", "ridge", "knn"]
 
@@ -303,7 +305,7 @@ def test_the_setting_of_one_predictor_is_swept():
     mine = rows.assign(predictor=rows["predictor"].map(names))
     assert resolved(mine, lines=DEPTH).predictors == ("mine",)
     assert resolved(mine, x=POSITION, columns=None).where == {DEPTH: 4}
-    heat = figures.resolve(Heat(name="h", title="H", quantities=(ERROR,), x=DEPTH, y=POSITION), mine)
+    heat = resolution.resolve(Heat(name="h", title="H", quantities=(ERROR,), x=DEPTH, y=POSITION), mine)
     assert heat.predictors == ("mine",)
 
 
@@ -345,18 +347,18 @@ def test_headlines_are_numbers_of_whole_sequences():
     ],
 )
 def test_names_in_words(name, label, symbol):
-    assert (figures.axis_label(name), figures.symbol(name)) == (label, symbol)
+    assert (wording.axis_label(name), wording.symbol(name)) == (label, symbol)
 
 
 def test_a_distance_has_the_colour_of_its_learner():
-    learners = figures.colors(["ols", "ridge", "knn"])
+    learners = palette.colors(["ols", "ridge", "knn"])
     wanted = [Quantity(f"spd_{name}/1-7") for name in learners]
-    assert figures.quantity_colors(wanted) == list(learners.values())
-    ridges = figures.colors(["ridge", "ridge_large", "transformer"])
+    assert palette.quantity_colors(wanted) == list(learners.values())
+    ridges = palette.colors(["ridge", "ridge_large", "transformer"])
     assert len(set(ridges.values())) == 3 and ridges["ridge"] == learners["ridge"]
-    same = figures.quantity_colors([Quantity("error", name) for name in "abc"])
+    same = palette.quantity_colors([Quantity("error", name) for name in "abc"])
     assert len(set(same)) == 3
-    assert len(set(figures.quantity_colors([Quantity(f"spd_{i}") for i in range(12)]))) == 12
+    assert len(set(palette.quantity_colors([Quantity(f"spd_{i}") for i in range(12)]))) == 12
 
 
 @pytest.mark.parametrize("limits", [(1.0,), (1.0, 0.0), (0.0, 1.0, 2.0)])

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("plotly")
 
-from icl_sim.studies import claims, figures, report
+from icl_sim.studies import claims, figures, report, resolution
 from icl_sim.studies.claims import Claim, Value, below
 from tests.studies import regression_runs
 from tests.studies import report_runs as runs
@@ -172,7 +172,7 @@ DEPTH = "predictors.transformer.depth"
 
 
 def data_of(rows):
-    specs = figures.chosen((), "regression", rows)
+    specs = resolution.chosen((), "regression", rows)
     return report.page_data(rows, report._quantities(rows, specs), specs)
 
 
