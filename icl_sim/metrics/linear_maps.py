@@ -113,13 +113,18 @@ class CopySensitivity(Comparison):
                 f"{T}."
             )
 
-        def norms(h_TD: Array) -> Array:
-            """|d output_j / d input_i| for the x tokens j of one sequence, `[L, T]`."""
-            jacobian_LDTD = jax.jacrev(lambda h_TD: network.layer(a.params, h_TD[None], 0)[0, :-1:2])(h_TD)
-            return jnp.sqrt(jnp.sum(jnp.square(jacobian_LDTD), axis=(1, 3)))
+        def norms(h_TD: Array, j: Array) -> Array:
+            """|d output_j / d input_i| of token j of one sequence, `[T]`."""
 
-        # One by one, since a Jacobian has L T D^2 numbers.
-        norm_BLT = jax.lax.map(norms, h_BTD)
+            def output(h_TD: Array) -> Array:
+                asking_11D = jax.lax.dynamic_index_in_dim(h_TD[None], j, axis=1)
+                return network.layer(a.params, h_TD[None], 0, asking_11D)[0, 0]
+
+            return jnp.sqrt(jnp.sum(jnp.square(jax.jacrev(output)(h_TD)), axis=(0, 2)))
+
+        # Token by token, since the outputs of one depend on the others through itself and what it reads alone; and
+        # sequence by sequence, since a Jacobian has L T D^2 numbers.
+        norm_BLT = jax.lax.map(lambda h_TD: jax.vmap(norms, (None, 0))(h_TD, jnp.arange(0, T - 1, 2)), h_BTD)
         x_L, token_T = jnp.arange(0, T - 1, 2)[:, None], jnp.arange(T)[None]
         own_LT, next_LT = token_T == x_L, token_T == x_L + 1
         parts = {"own": own_LT, "next": next_LT, "other": ~(own_LT | next_LT)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from icl_sim.studies import quantities, resolution
+from icl_sim.studies import resolution
 from icl_sim.studies.figures import Spec
 
 if TYPE_CHECKING:
@@ -38,11 +38,10 @@ def on_answers(table: pd.DataFrame) -> list[str]:
 
 
 def on_figures(specs: Iterable[Spec], table: pd.DataFrame, members: int) -> list[str]:
-    """A sentence for each quantity of a figure that the run does not have; none while some members have no rows yet."""
+    """Why figures, or quantities of them, are not drawn, in sentences; none while some members have no rows yet."""
     if table["member"].nunique() < members:
         return []
-    found = quantities.pairs(table)
-    return [sentence for spec in specs for sentence in resolution.unmeasured(spec, found)]
+    return [sentence for spec in specs for sentence in resolution.undrawn(spec, table)]
 
 
 def _is_error(eval_set: str, metric: str) -> bool:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from icl_sim.studies import curves, figures
+from icl_sim.studies import curves, figures, wording
 from icl_sim.studies.figures import AUTO, POSITION, PREDICTOR, QUANTITY, STEP, Closest, Heat, Lines, Spec
 from icl_sim.studies.palette import foremost
 from icl_sim.studies.presets import DEFAULT, PRESETS
@@ -35,21 +35,40 @@ def rows_of(spec: Spec, table: pd.DataFrame) -> pd.DataFrame:
 
 def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
     """The specification with its axes named and every other swept name pinned; None if the table has nothing for it."""
+    resolved = _resolved(spec, table)
+    return None if isinstance(resolved, str) else resolved
+
+
+def undrawn(spec: Spec, table: pd.DataFrame) -> list[str]:
+    """A sentence that says why a figure is not drawn, or whose quantities are not; none if all of it is."""
+    if told := unmeasured(spec, pairs(table)):
+        return told
+    resolved = _resolved(spec, table)
+    return [f"The figure {spec.name!r} is not drawn: {resolved}."] if isinstance(resolved, str) else []
+
+
+def _resolved(spec: Spec, table: pd.DataFrame) -> Spec | str:
+    """What `resolve` gives, or why it gives nothing."""
     quantities = shown(spec, pairs(table))
     if not quantities:
-        return None
+        return "its quantities are not measured here"
     figures.check_axes(spec, curves.swept_names(table))
     spec = dataclasses.replace(spec, quantities=quantities)
     rows = rows_of(spec, table)
     rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
-    rows = curves.where(rows, spec.where)  # a narrowed sweep may have nothing there
+    if rows.empty:
+        return f"none of its predictors, {', '.join(spec.predictors)}, has its quantities"
+    for name, value in spec.where.items():
+        there, rows = rows[name], curves.where(rows, {name: value})
+        if rows.empty:  # a narrowed sweep may have nothing there
+            known = [wording.number(known) for known in _sorted(there)]
+            some = ", ".join(known[:8] + ["..."] * (len(known) > 8)) or "set nowhere"
+            return f"it shows what has {name} = {wording.number(value)}, and here it is {some}"
     varying = [name for name in curves.swept_names(rows) if rows[name].nunique() > 1]
     trains = rows["step"].max() > 0
-    if rows.empty:
-        return None
     if not (varying or trains or POSITION in figures.axes_of(spec)):  # a single number per quantity and predictor
         axes = {"x": STEP, "columns": None, "lines": PREDICTOR}
-        return _pinned(spec, rows, **axes) if isinstance(spec, Lines) else None
+        return _pinned(spec, rows, **axes) if isinstance(spec, Lines) else "a map has two axes, and nothing varies here"
 
     def take(wanted: str | None, otherwise: str | None) -> str | None:
         """A name that still varies, or the fallback."""
@@ -58,16 +77,19 @@ def resolve(spec: Spec, table: pd.DataFrame) -> Spec | None:
             varying.remove(name)
         return name
 
+    untrained = "it is over training steps, and what it shows is not trained"
     if isinstance(spec, Heat):
         if not varying and POSITION not in (spec.x, spec.y):
-            return None
+            return "a map has two axes, and nothing varies here but the training step"
         axes = {"x": take(spec.x, None), "y": take(spec.y, STEP)}
-        if axes["x"] == axes["y"] or STEP in axes.values() and not trains:
-            return None
+        if axes["x"] == axes["y"]:
+            return f"a map has two axes, and both are {axes['x']}"
+        if STEP in axes.values() and not trains:
+            return untrained
         return _pinned(spec, rows, **axes, predictors=foremost(_having(rows, axes.values())))
     axes = {"x": take(spec.x, STEP), "lines": take(spec.lines, PREDICTOR), "columns": take(spec.columns, None)}
     if STEP in axes.values() and not trains:
-        return None
+        return untrained
     predictors = spec.predictors or tuple(rows["predictor"].unique())
     if PREDICTOR not in (axes["lines"], axes["columns"]):
         able = _having(rows[rows["step"] > 0] if STEP in axes.values() else rows, axes.values())
@@ -113,10 +135,14 @@ def _pinned(spec: Spec, rows: pd.DataFrame, **axes: Any) -> Spec:
         if name in shown or name in where or any(_follows(name, other, rows) for other in shown):
             continue
         # Of what the others leave: names that were swept together have values in common only at the same points.
-        left = curves.where(rows, {known: value for known, value in where.items() if known in rows})[name]
-        values = sorted(left.dropna().unique(), key=lambda value: (isinstance(value, str), value))
+        values = _sorted(curves.where(rows, {known: value for known, value in where.items() if known in rows})[name])
         where |= {name: values[len(values) // 2]} if values else {}
     return dataclasses.replace(spec, where=where, **axes)
+
+
+def _sorted(column: pd.Series) -> list[Any]:
+    """The values of a swept name, words last."""
+    return sorted(column.dropna().unique(), key=lambda value: (isinstance(value, str), value))
 
 
 def _follows(name: str, other: str, rows: pd.DataFrame) -> bool:

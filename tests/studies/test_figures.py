@@ -19,6 +19,7 @@ from tests.studies import report_runs as runs
 
 N = "task.num_sequences"
 ONE = (Quantity("icl_error_low", label="ICL"),)
+GATE = Quantity("gate_mean", runs.GATES[0])
 
 
 def named(table, task_kind="class_mixture"):
@@ -93,6 +94,25 @@ def test_what_the_table_lacks_is_left_out():
     partly = resolution.resolve(Lines(name="a", title="A", quantities=(*ONE, Quantity("nonsense"))), rows)
     assert partly is not None and partly.quantities == ONE
     assert resolution.resolve(Lines(name="a", title="A", quantities=(Quantity("nonsense"),)), rows) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (Lines(name="a", title="", quantities=ONE), ""),
+        (Lines(name="a", title="", quantities=ONE, where={N: 5}), f"it shows what has {N} = 5, and here it is 2⁶"),
+        (Lines(name="a", title="", quantities=(GATE,), predictors=("transformer",)), "none of its predictors, transf"),
+        (Lines(name="a", title="", quantities=ONE, x=STEP, predictors=("in_context",)), "it is over training steps"),
+        (Heat(name="a", title="", quantities=ONE, predictors=("in_context",)), "it is over training steps"),
+        (Heat(name="a", title="", quantities=ONE, x="seed", y="seed"), "a map has two axes, and both are seed"),
+        (Heat(name="a", title="", quantities=ONE, where={N: 64, "seed": 0}), "a map has two axes, and nothing var"),
+    ],
+)
+def test_of_a_figure_that_is_not_drawn_it_is_said_why(spec, why):
+    rows = runs.table()
+    told = resolution.undrawn(spec, rows)
+    assert [sentence.startswith(f"The figure 'a' is not drawn: {why}") for sentence in told] == [True] * bool(why), told
+    assert (resolution.resolve(spec, rows) is None) == bool(why)
 
 
 def test_predictors_among_what_is_swept_are_told_their_field():

@@ -138,9 +138,10 @@ class LinearAttention(Predictor):
         """The tokens before the first layer, `[B, T, D]`, that of the query last."""
         return jnp.concatenate(self._tokens(params, batch, slice(-1, None)), axis=1)
 
-    def layer(self, params: Params, h_BTD: Array, number: int) -> Array:
-        """The tokens after layer `number`."""
-        return jnp.clip(h_BTD + self._added(params, number, h_BTD, h_BTD, None), -self.clip, self.clip)
+    def layer(self, params: Params, h_BTD: Array, number: int, asking_BQD: Array | None = None) -> Array:
+        """The tokens after layer `number`, `[B, T, D]`, or those that ask, some of the others, alone: `[B, Q, D]`."""
+        asking_BQD = h_BTD if asking_BQD is None else asking_BQD
+        return jnp.clip(asking_BQD + self._added(params, number, h_BTD, asking_BQD, None), -self.clip, self.clip)
 
     def rollout(self, params: Params, batch: Batch, steps: int, damping: Leaf) -> Array:
         """Answers after 1 to `steps` uses of the layer, each writing only y slots, `damping` times: `[B, steps]`."""
