@@ -74,7 +74,7 @@ def draw(spec: Spec, table: pd.DataFrame, rule: str = "lowest_loss") -> Figure:
             figure = _closest(spec, rows)
         else:
             metrics = set(table["metric"].unique())
-            figure = _heat(spec, rows) if isinstance(spec, Heat) else _lines(spec, rows, evaluated, metrics)
+            figure = _heat(spec, rows, metrics) if isinstance(spec, Heat) else _lines(spec, rows, evaluated, metrics)
         told = "every checkpoint as it was" if over_steps else curves.rule_told(table, rule)
         _small_print(figure, spec, rows, told)
     return figure
@@ -407,10 +407,12 @@ def _ramp(names: Sequence[Any]) -> dict[Any, Any]:
 # ---------------------------------------------------------------------------------------------- heat maps
 
 
-_BALANCES = ("gate", "preference", "icl", "iwl")  # what begins like this goes from context to memory
+# Blue is in-context, vermilion in-weight, white the balance. What begins like this goes from one to the other.
+_BALANCE = ("#0072B2", "#f7f7f7", "#D55E00")
+_BALANCES = {"gate": _BALANCE, "icl": _BALANCE, "preference": _BALANCE[::-1], "iwl": _BALANCE[::-1]}
 
 
-def _heat(spec: Heat, rows: pd.DataFrame) -> Figure:
+def _heat(spec: Heat, rows: pd.DataFrame, metrics: Collection[str]) -> Figure:
     from matplotlib.colors import LinearSegmentedColormap
 
     x, y = (Scale(name, rows[name].tolist()) for name in (spec.x, spec.y))
@@ -418,18 +420,18 @@ def _heat(spec: Heat, rows: pd.DataFrame) -> Figure:
     figure, grid = _canvas(
         math.ceil(len(spec.quantities) / columns), columns, *_size(x, y), spec.title, sharex=True, sharey=True
     )
-    # Blue is in-context, vermilion in-weight, white the balance.
-    balance = LinearSegmentedColormap.from_list("balance", ["#0072B2", "#f7f7f7", "#D55E00"])
-    bounded = _bounds(rows) == (0, 1)
-    opposed = bounded and all(q.metric.partition("_")[0] in _BALANCES for q in spec.quantities)
-    finite = rows["value"][np.isfinite(rows["value"])]
-    ends = (0.0, 1.0) if bounded else (finite.min(), finite.max())
-    style = {"cmap": balance if opposed else "viridis", "vmin": ends[0], "vmax": ends[1]}
+    inside, finite = _common_range(spec.quantities, metrics), rows["value"][np.isfinite(rows["value"])]
+    balances = {_BALANCES.get(q.metric.partition("_")[0]) for q in spec.quantities}
+    balance = next(iter(balances)) if len(balances) == 1 and np.isfinite(inside).all() else None
+    shares = inside == (0, 1)
+    ends = inside if balance or shares and _bounds(rows) else (finite.min(), finite.max())
+    colors = LinearSegmentedColormap.from_list("balance", balance) if balance else "viridis"
+    style = {"cmap": colors, "vmin": ends[0], "vmax": ends[1]}
     mesh: Any = None
     for i, (axes, quantity) in enumerate(zip(grid.ravel(), spec.quantities, strict=False)):
         means = _means(rows[rows[QUANTITY] == i], spec, x, y)
         mesh = axes.pcolormesh(means, edgecolors="white", linewidth=0.8, **style)
-        _cells(axes, means, mesh.to_rgba(means), bounded)
+        _cells(axes, means, mesh.to_rgba(means), shares)
         _ticks(axes, x, y)
         axes.set_title(quantity.text)
     _dress(grid, spec, len(spec.quantities))
@@ -480,14 +482,14 @@ def _means(rows: pd.DataFrame, spec: Heat, x: Scale, y: Scale) -> np.ndarray:
     return means.reindex(index=y.values, columns=x.values).to_numpy(float)
 
 
-def _cells(axes: Axes, values: np.ndarray, colors: np.ndarray, bounded: bool) -> None:
-    """Writes the values into cells of these colours, where there is room for them."""
+def _cells(axes: Axes, values: np.ndarray, colors: np.ndarray, shares: bool) -> None:
+    """Writes the values, which may be shares of 1, into cells of these colours, where there is room for them."""
     if values.size > 120 or values.shape[1] > 16:
         return
     for (i, j), value in np.ndenumerate(values):
         if math.isfinite(value):
             light = np.dot(colors[i, j][:3], (0.299, 0.587, 0.114)) > 0.55
-            text = f"{value:.2f}".removeprefix("0") if bounded else f"{value:.2g}"
+            text = f"{value:.2f}".removeprefix("0") if shares else f"{value:.2g}"
             place = {"ha": "center", "va": "center", "fontsize": 6.5}
             axes.text(j + 0.5, i + 0.5, text, color=INK if light else "white", **place)
 

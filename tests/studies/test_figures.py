@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from matplotlib.colors import to_hex
+
 from icl_sim.studies import curves, drawing, figures, palette, presets, quantities, resolution, wording
 from icl_sim.studies.figures import AUTO, POSITION, PREDICTOR, QUANTITY, STEP, Closest, Heat, Lines, Mark, Quantity
 from tests.studies import regression_runs
@@ -213,6 +215,30 @@ def test_heat_map_shows_seed_means():
     mesh = drawing.draw(spec, table).axes[0].collections[0]
     steps = [step for step in runs.STEPS if step]
     np.testing.assert_allclose(mesh.get_array(), [[0.5 + step / 1000] * 3 for step in steps])
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "ends", "low"),
+    [
+        ("gate_mean", (0.3, 0.5), (0, 1), "#0072b2"),
+        ("icl_error_low", (0.3, 0.5), (0, 1), "#0072b2"),
+        ("iwl_error_low", (0.3, 0.5), (0, 1), "#d55e00"),
+        ("preference_low", (-0.3, 0.5), (-1, 1), "#d55e00"),
+        ("preference_low", (0.3, 0.5), (-1, 1), "#d55e00"),
+        ("error", (0.3, 0.5), (0, 1), "#440154"),
+        ("error", (0.01, 0.05), (0.01, 0.05), "#440154"),
+        ("squared_error", (0.3, 0.5), (0.3, 0.5), "#440154"),
+        ("kendall", (0.3, 0.5), (0.3, 0.5), "#440154"),
+    ],
+)
+def test_heat_maps_are_as_wide_as_what_they_show_and_blue_where_the_context_answers(metric, values, ends, low):
+    points = [(size, share) for size in (64, 256) for share in (0.5, 0.9)]
+    rows = [(i, 0, "a", "summary", metric, values[i % 2], *point, 0) for i, point in enumerate(points)]
+    columns = ["member", "step", "predictor", "eval_set", "metric", "value", N, "task.p_high", "seed"]
+    table = pd.DataFrame(rows, columns=columns)
+    spec = resolution.resolve(Heat(name="h", title="H", quantities=(Quantity(metric),)), table)
+    mesh = drawing.draw(spec, table).axes[0].collections[0]
+    assert mesh.get_clim() == ends and to_hex(mesh.cmap(0.0)) == low
 
 
 def test_small_print_states_seeds_steps_and_selection():
