@@ -10,7 +10,7 @@ from icl_sim import decompositions as dec
 from icl_sim.metrics import ImpliedWeights, Sensitivity
 from icl_sim.predictors import PREDICTORS, GaussianProcessPosterior, GradientDescent, Lasso, Preconditioned
 from icl_sim.tasks import Regression
-from icl_sim.tasks.regression import SHIFTS, GaussianProcess, Linear
+from icl_sim.tasks.regression import SHIFTS, GaussianProcess, Linear, LinearClassification
 
 LAPACK = {"cholesky", "eig", "eigh", "geqrf", "householder_product", "lu", "qr", "schur", "svd", "triangular_solve"}
 REFUSED = {
@@ -86,7 +86,8 @@ def test_no_sampler_decomposes_a_batch(shift):
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_no_learner_decomposes_a_batch(name):
-    task, predictor = Regression(dim=3, context_length=4, noise=0.5), PREDICTORS[name]()
+    function = LinearClassification() if name == "logistic_regression" else Linear()
+    task, predictor = Regression(function=function, dim=3, context_length=4, noise=0.5), PREDICTORS[name]()
     batch = task.sample(jax.random.key(0), 8)
     params = jax.eval_shape(lambda: predictor.init(jax.random.key(1), batch))
     assert batched(lambda params: predictor.apply(params, batch).values, params)[0] == []

@@ -19,6 +19,7 @@ _PREDICTORS = {  # the foremost first
 _LEARNERS = {  # explicit ones of regression, by how their names begin
     "ols": "#D55E00",
     "least_squares": "#D55E00",
+    "logistic": "#D55E00",
     "ridge": "#009E73",
     "knn": "#E69F00",
     "nearest": "#E69F00",

@@ -132,7 +132,7 @@ def test_no_predictor_reads_the_class_of_the_query(name, make_batch, random_para
 
 
 # What regression is not for.
-REFUSED = {"gated", "hidden_markov", "in_weight", "induction", "induction_head", "kernel_copy"}
+REFUSED = {"gated", "hidden_markov", "in_weight", "induction", "induction_head", "kernel_copy", "logistic_regression"}
 
 
 @pytest.fixture(scope="module")

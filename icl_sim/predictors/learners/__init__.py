@@ -7,6 +7,7 @@ from icl_sim.predictors.learners.gradient_descent import GradientDescent
 from icl_sim.predictors.learners.kernel_copy import KernelCopy
 from icl_sim.predictors.learners.lasso import Lasso
 from icl_sim.predictors.learners.least_squares import LeastSquares, Ridge
+from icl_sim.predictors.learners.logistic import LogisticRegression
 from icl_sim.predictors.learners.nearest import Nearest
 from icl_sim.predictors.learners.plus_plus import GradientDescentPlusPlus
 from icl_sim.predictors.learners.sgd import GrowingSGD, OnePassSGD
@@ -27,6 +28,7 @@ __all__ = [
     "KernelSmoothing",
     "Lasso",
     "LeastSquares",
+    "LogisticRegression",
     "Nearest",
     "OnePassSGD",
     "Preconditioned",
