@@ -52,7 +52,7 @@ def page(argument: str, out: Path) -> tuple[str, ...]:
     run = report.read(folder)
     found = report.write_report(folder)
     name = Path(folder).name
-    images = [_image(run, figure, out, name) for figure in _figures(run, wanted)]
+    images = {figure: _image(run, figure, out, name) for figure in _figures(run, wanted)}
     text = summary.to_markdown(run, found, images, level=1)
     write_atomically(out / f"{name}.md", text.encode())
     link = f"[{name}]({name}.md)"

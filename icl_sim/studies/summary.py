@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from icl_sim.studies import claims as claims_module
-from icl_sim.studies import curves, measures, verdicts, wording
+from icl_sim.studies import curves, measures, resolution, verdicts, wording
 from icl_sim.studies.claims import Value
+from icl_sim.studies.figures import POSITION, PREDICTOR, QUANTITY, STEP, Lines, Spec
 from icl_sim.studies.quantities import Quantity, headlines, pairs
 from icl_sim.studies.verdicts import FAILS, HOLDS, UNDECIDED, Verdict
 
@@ -31,19 +34,23 @@ class _Published:
     verdict: Verdict
 
 
-def to_markdown(run: Run, found: Sequence[Verdict], images: Sequence[str] = (), level: int = 2) -> str:
+def to_markdown(
+    run: Run, found: Sequence[Verdict], images: Mapping[str, str] = types.MappingProxyType({}), level: int = 2
+) -> str:
     """The section of a run: how it was made, its errors at the checkpoint of each seed, the verdicts.
 
     Args:
       found: what became of the run's claims. A claim about one number stands in the tables, below what was measured.
-      images: paths of figures, as the page that holds the section sees them.
+      images: figures of the run, by their names, as paths that the page that holds the section sees. Of those over
+        positions there are tables, too.
       level: of the heading.
     """
     published = _published(run, found)
     in_tables = {entry.verdict.id for entry in published}
     stated = [verdict for verdict in found if verdict.id not in in_tables]
     parts = [f"{'#' * level} {run.config['name']}", _made_by(run)]
-    parts += [f"![{run.config['name']}]({image})" for image in images]
+    parts += [f"![{run.config['name']}]({image})" for image in images.values()]
+    parts += [_over_positions(run, spec) for spec in run.figures if spec.name in images]
     parts += [_errors(run, published), _verdicts(found, stated)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -59,7 +66,8 @@ def size(run: Run) -> str:
     """How much stands behind the numbers."""
     table = run.table
     steps, seeds, members = int(table["step"].max()), table["seed"].nunique(), table["member"].nunique()
-    return f"{members:,} members, {verdicts.count(seeds, 'seed')}, {steps:,} steps"
+    trained = [f"{steps:,} steps"] if steps else []  # else predictors have steps of their own, or none
+    return ", ".join([f"{members:,} members", verdicts.count(seeds, "seed"), *trained])
 
 
 def _published(run: Run, found: Sequence[Verdict]) -> list[_Published]:
@@ -103,6 +111,37 @@ def _errors(run: Run, published: Sequence[_Published]) -> str:
     return "\n\n".join(tables)
 
 
+def _over_positions(run: Run, spec: Spec) -> str:
+    """The numbers of a figure over positions, a line of the table for each of the figure; "" for other figures."""
+    if not isinstance(spec, Lines) or spec.x != POSITION or STEP in (spec.lines, spec.columns):
+        return ""
+    rows = resolution.rows_of(spec, curves.where(curves.select(run.table), spec.where))
+    rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
+    names = [name for name in (QUANTITY, spec.columns, spec.lines) if name and name in rows]
+    names = [name for name in dict.fromkeys(names) if name != QUANTITY or len(spec.quantities) > 1] or [PREDICTOR]
+    columns = _few(sorted(rows[POSITION].unique()))
+    head = [f"{spec.title}: {wording.x_text(spec)}", *(f"{column:g}" for column in columns)]
+    lines = [head, ["---"] * len(head)]
+    for values, mine in rows.groupby(names, sort=False):
+        told = ", ".join(map(functools.partial(_told_line, spec), names, values))
+        cells = [curves.summarize(mine[mine[POSITION] == column]["value"].to_numpy()) for column in columns]
+        if any(cell.seeds for cell in cells):
+            lines.append([told, *map(_cell, cells)])
+    return _markdown(lines)
+
+
+def _few(positions: Sequence[float]) -> list[float]:
+    """All positions where they are few, else 0, 1, 2, 5, 10, 20, 50, ... and the last."""
+    round_ = {0, *(digit * 10**zeros for zeros in range(5) for digit in (1, 2, 5))}
+    return [k for k in positions if len(positions) <= _MOST_COLUMNS or k in round_ or k == positions[-1]]
+
+
+def _told_line(spec: Lines, name: str, value: Any) -> str:
+    if name == QUANTITY:
+        return spec.quantities[value].text
+    return str(value) if name == PREDICTOR else f"{wording.symbol(name)} = {wording.number(value)}"
+
+
 def _is_at(entry: _Published, point: Mapping[str, Any]) -> bool:
     """Whether the point has the values that the claim pins, of the names that both know."""
     where = entry.value.where
@@ -132,6 +171,10 @@ def _table(rows: pd.DataFrame, across: str, quantities: Sequence[Quantity], publ
         told = [_cell(cell) if len(some) else "–" for cell, some in zip(cells, values, strict=True)]  # –: not measured
         lines.append([name, *told])
         lines += _published_line(quantity, across, columns, published)
+    return _markdown(lines)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -167,7 +210,7 @@ def _verdicts(found: Sequence[Verdict], stated: Sequence[Verdict]) -> str:
     lines += [
         [v.id, v.statement, _number(v.published), _number(v.measured), _interval(v.interval), _told(v)] for v in shown
     ]
-    return head + "\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{head}\n\n{_markdown(lines)}"
 
 
 def _told(verdict: Verdict) -> str:

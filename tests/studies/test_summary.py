@@ -1,12 +1,13 @@
 """The Markdown of a run says what its table holds."""
 
+import dataclasses
 import re
 
 from icl_sim.studies import figures, report, summary
 from icl_sim.studies.claims import Claim, Value, below, near, to_json
-from icl_sim.studies.figures import Lines, Quantity
+from icl_sim.studies.figures import POSITION, QUANTITY, STEP, Lines, Quantity
 from icl_sim.studies.verdicts import Verdict
-from tests.studies import report_runs
+from tests.studies import regression_runs, report_runs
 
 
 def _run(folder, rows, **about):
@@ -104,10 +105,41 @@ def test_open_statements_say_why(tmp_path):
 
 
 def test_images_and_gates_are_shown(tmp_path):
-    text = summary.to_markdown(_run(tmp_path, report_runs.table()), [], ["a.png"], level=1)
+    text = summary.to_markdown(_run(tmp_path, report_runs.table()), [], {"a": "a.png"}, level=1)
     assert text.startswith("# Made up\n") and "![Made up](a.png)" in text
     assert _cells(text, "gated**", "gate_mean, eval-relevant-low_prob")[0] == "0.60 ± 0.00"
     assert "gate_mean" not in text.split("**transformer**")[1]
+
+
+def _lines(text, head):
+    """The table that begins so, as lists of cells."""
+    block = next(part for part in text.split("\n\n") if part.startswith(f"| {head}"))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+
+
+def test_figures_over_positions_are_tables_too(tmp_path):
+    own = Lines(name="a", title="A", quantities=(Quantity("normalized_error", "default"),), x=POSITION)
+    sets = tuple(Quantity("normalized_error", name, name) for name in regression_runs.SETS)
+    other = dataclasses.replace(own, name="b", title="B", quantities=sets, lines=QUANTITY, predictors=("ols",))
+    steps = dataclasses.replace(own, name="c", title="C", lines=STEP)
+    rows = regression_runs.table(sets=regression_runs.SETS)
+    run = _run(tmp_path, rows, figures=figures.to_json([own, other, steps]))
+    text = summary.to_markdown(run, [], {"a": "a.png", "c": "c.png"})
+    head, _, *lines = _lines(text, "A: in-context examples k")
+    assert head[1:] == ["0", "1", "2", "5", "10", "16"]
+    told = {line[0]: line[1:] for line in lines}
+    assert set(told) == {"transformer", "ols", "ridge", "knn"}
+    # Seeds 0, 1, 2 differ by .01: s = .01, and half of the interval is 4.303 * .01 / sqrt(3) = .025.
+    assert told["knn"][3] == f"{regression_runs.error('knn', 5, seed=1):.2f} ± 0.02"
+    assert "| B" not in text and "| C" not in text
+    lines = _lines(summary.to_markdown(run, [], {"b": "b.png"}), "B: in-context examples k")[2:]
+    assert [line[0] for line in lines] == list(regression_runs.SETS)
+    assert lines[2][1] == f"{regression_runs.error('ols', 0, seed=1, eval_set='orthants'):.2f} ± 0.02"
+
+
+def test_of_what_was_not_trained_no_steps_are_told(tmp_path):
+    run = _run(tmp_path, report_runs.table(predictors=("in_context",)))
+    assert summary.size(run) == "9 members, 3 seeds"
 
 
 def test_tables_have_what_the_figures_of_the_study_show_and_name_no_setting_of_another_predictor(tmp_path):
