@@ -219,7 +219,15 @@ RELAXED = (
 )
 FIGURES = (
     Lines(name="answers", title="Answers over the learning rate of finetuning", quantities=ANSWERS, x=RATE),
-    Lines(name="layers", title="Similarity to ICL, by layer", quantities=SIMILARITIES, x="position", x_label="layer"),
+    Lines(
+        name="layers",
+        title="Similarity to ICL, by layer",
+        quantities=SIMILARITIES,
+        x="position",
+        x_label="layer",
+        columns=None,
+        where={RATE: MIDDLE},
+    ),
     Lines(
         name="rates",
         title="Similarity to ICL over the learning rate",

@@ -25,7 +25,11 @@ SCALES = {
     "long": ("smollm2", Memorising(repetitions=REPETITIONS, steps=1500, every=250, learning_rate=0.0001)),
     "quick": ("tiny", Memorising(repetitions=REPETITIONS, steps=40, every=20, learning_rate=0.1)),
 }
-SHARES = (("memorised", "as trained, no context"), ("from_weights", "as trained"), ("from_context", "as in context"))
+SHARES = (
+    ("memorised", "as trained, asked alone"),
+    ("from_weights", "as trained, against the context"),
+    ("from_context", "as the context says"),
+)
 
 
 def get_config(arg=""):
@@ -40,7 +44,7 @@ def get_config(arg=""):
         sweep=icl.product({"seed": range(3)}),
         claims=CLAIMS if model != "tiny" else (),
         figures=(_figure("steps", "Answers over steps of finetuning", STEPS, "steps"),)
-        + (_figure("exposures", "Answers over repetitions of a pair", EXPOSURES, "repetitions N_x"),),
+        + (_figure("exposures", "Answers over repetitions of a pair", EXPOSURES, "times that a pair was seen"),),
     )
     return icl.config_of(study)
 

@@ -145,7 +145,7 @@ def get_config(arg=""):
             ),
             Lines(
                 name="steps",
-                title="Error while training",
+                title=f"Error while training, after {scale.pairs - 1} examples",
                 quantities=(dataclasses.replace(error, metric=f"normalized_error/{scale.pairs - 1}"),),
                 x="step",
                 lines=lines,

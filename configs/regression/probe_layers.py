@@ -139,6 +139,7 @@ def get_config(arg=""):
                     for target, told in TARGETS.items()
                 ),
                 x="position",
+                x_label="layer",
                 lines="predictor",
             ),
             Lines(
@@ -148,6 +149,7 @@ def get_config(arg=""):
                     Quantity(f"probe_{target}_attention_y", "default", told) for target, told in TARGETS.items()
                 ),
                 x="position",
+                x_label="layer",
                 lines="predictor",
             ),
             *(

@@ -60,7 +60,7 @@ def test_published_losses(learner, published, make_prompts, key):
     ids=["5 steps, tied", "2 steps", "3 steps", "5 steps"],
 )
 def test_best_losses_of_plus_plus(rate, shrink, loss, published, make_prompts):
-    """Half the squared error at the best numbers known, and that those published for tuned ones are no better.
+    """Half the squared error at numbers that tuning found, and that those published for tuned ones are no better.
 
     `loss` is E sum_i r(lam_i)^2 / 24 over eigenvalues lam of X^T X, on 400,000 prompts: GD++ is linear and turns with
     its inputs, so that what it leaves of w along an eigenvector is the polynomial r(lam) of `test_plus_plus`.
