@@ -6,6 +6,7 @@ Words: see common.py.
 """
 
 import dataclasses
+import fractions
 
 import icl_sim as icl
 from configs.claiming import claims_of
@@ -138,7 +139,7 @@ def get_config(arg=""):
                 x="position",
                 lines="predictor",
                 marks=(Mark(float(scale.dim), "k = d"),),
-                limits=(0.0, 2.0),
+                limits=(0.0, 2.0 * float(fractions.Fraction(name.partition(":")[2] or 1)) ** 2),
             )
             for name, told in {"default": "as trained", **SHIFTS}.items()
         ),
