@@ -181,12 +181,20 @@ class Scale:
             first, last = (math.log10(self.values[i]) for i in (0, -1))
             ticks = [10**k for k in range(math.ceil(first), math.floor(last) + 1)] or self.values[:1]
         elif self.values and (self.log or self.ranked or len(self.values) <= most):
-            ticks = self.values[:: math.ceil(len(self.values) / most)]
+            ticks = self._apart(self.values[:: math.ceil(len(self.values) / most)])
         else:
             if self.name == POSITION:
                 axis.set_major_locator(_whole_numbers(most))
             return
         axis.set_ticks([self.at(tick) for tick in ticks], [wording.number(tick) for tick in ticks])
+
+    def _apart(self, ticks: Sequence[Any]) -> list[Any]:
+        """Those of the ticks between whose labels there is room."""
+        room = 0.035 * (self.at(ticks[-1]) - self.at(ticks[0]))
+        kept = [ticks[0]]
+        for tick in ticks[1:]:
+            kept += [tick] if self.at(tick) - self.at(kept[-1]) >= room else []
+        return kept
 
 
 def _whole_numbers(most: int) -> Locator:

@@ -217,6 +217,13 @@ def test_heat_map_shows_seed_means():
     np.testing.assert_allclose(mesh.get_array(), [[0.5 + step / 1000] * 3 for step in steps])
 
 
+def test_ticks_whose_labels_would_touch_are_left_out():
+    rows = regression_runs.table(ks=(1, 2, 5, 10, 50))
+    spec = resolution.resolve(Lines(name="f", title="F", quantities=(ERROR,), x=POSITION), rows)
+    axes = drawing.draw(spec, rows).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "5", "10", "50"]
+
+
 @pytest.mark.parametrize(
     ("metric", "values", "ends", "low"),
     [
