@@ -49,7 +49,7 @@ class Checkpoints:
         for unfinished in ("*.orbax-checkpoint-tmp*", f"*.{OUTDATED}"):  # of saves that were killed
             for path in self._folder.glob(unfinished):
                 shutil.rmtree(path, ignore_errors=True)
-        self._unreadable += [self._set_aside(step, why) for step in self._steps() if (why := _damage(step))]
+        self._unreadable += [self._set_aside(step, why) for step in _steps(self._folder) if (why := _damage(step))]
 
     def save(self, step: int, state: State) -> None:
         """Saves the state (leaves `[M, ...]`) that a group has after `step` updates.
@@ -71,7 +71,7 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, checksums)
-        for outdated in self._steps()[:-KEPT]:
+        for outdated in _steps(self._folder)[:-KEPT]:
             shutil.rmtree(self._rename(outdated, OUTDATED), ignore_errors=True)
 
     def restore(self, group: Group) -> tuple[State, int] | None:
@@ -80,45 +80,79 @@ class Checkpoints:
         Raises:
           CheckpointError: if there are checkpoints, but none is intact or fits the group.
         """
-        for name in hosts.said(" ".join(path.name for path in reversed(self._steps()))).split():
+        for name in hosts.said(" ".join(path.name for path in reversed(_steps(self._folder)))).split():
             found = self._folder / name
             try:
-                return self._read(found, state_shapes(group)), int(name)
+                return _read(found, state_shapes(group)), int(name)
             except Exception as error:  # whatever another tree than expected makes the reader raise
-                self._unreadable.append(self._told(found, str(error)))
+                self._unreadable.append(_told(found, str(error)))
         if self._unreadable:
             raise CheckpointError(" ".join(self._unreadable))
         return None
 
     def set_all_aside(self) -> None:
         """Renames all checkpoints, for a group that starts again: the newest of before would outlive those to come."""
-        for path in self._steps() if hosts.is_writer() else ():
+        for path in _steps(self._folder) if hosts.is_writer() else ():
             self._rename(path, "aside")
-
-    def _read(self, path: Path, shapes: State) -> State:
-        wanted = _named_leaves(shapes)
-        leaves = _orbax().load(path, {name: np.empty(s.shape, s.dtype) for name, s in wanted.items()})
-        for name, shape in wanted.items():
-            if leaves[name].shape != shape.shape:
-                raise ValueError(f"{name} has shape {leaves[name].shape}, the study needs {shape.shape}")
-        return jax.tree.unflatten(jax.tree.structure(shapes), [leaves[name] for name in wanted])
-
-    def _steps(self) -> list[Path]:
-        return sorted((path for path in self._folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
 
     def _set_aside(self, path: Path, why: str) -> str:
         self._rename(path, "damaged")
-        return self._told(path, why)
+        return _told(path, why)
 
     def _rename(self, path: Path, ending: str) -> Path:
         aside = path.with_name(f"{path.name}.{ending}")
         shutil.rmtree(aside, ignore_errors=True)
         return path.rename(aside)
 
-    def _told(self, path: Path, why: str) -> str:
-        sentence = f"The checkpoint {path} cannot be read ({why.strip().splitlines()[0][:200]})."
-        log.warning("%s", sentence)
-        return sentence
+
+def newest(folder: Path, group: Group) -> tuple[State, int] | None:
+    """The newest intact state in a folder and its step, or None; for readers of a run that others may be at work on.
+
+    Nothing is repaired: what has no checksums is being saved, and what is gone when it is read was replaced by newer
+    ones, which are looked for then.
+
+    Raises:
+      CheckpointError: if there are checkpoints, but none is intact or fits the group.
+    """
+    tried: set[str] = set()
+    unreadable = []
+    while names := hosts.said(" ".join(path.name for path in _saved(folder) if path.name not in tried)).split():
+        for found in (folder / name for name in reversed(names)):
+            try:
+                if why := _damage(found):
+                    raise ValueError(why)
+                return _read(found, state_shapes(group)), int(found.name)
+            except Exception as error:  # whatever another tree than expected makes the reader raise
+                if found.exists():
+                    unreadable.append(_told(found, str(error)))
+        tried.update(names)
+    if unreadable:
+        raise CheckpointError(" ".join(unreadable))
+    return None
+
+
+def _steps(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def _saved(folder: Path) -> list[Path]:
+    """The steps whose saving came to its end."""
+    return [path for path in _steps(folder) if (path / CHECKSUMS).exists()]
+
+
+def _read(path: Path, shapes: State) -> State:
+    wanted = _named_leaves(shapes)
+    leaves = _orbax().load(path.absolute(), {name: np.empty(s.shape, s.dtype) for name, s in wanted.items()})
+    for name, shape in wanted.items():
+        if leaves[name].shape != shape.shape:
+            raise ValueError(f"{name} has shape {leaves[name].shape}, the study needs {shape.shape}")
+    return jax.tree.unflatten(jax.tree.structure(shapes), [leaves[name] for name in wanted])
+
+
+def _told(path: Path, why: str) -> str:
+    sentence = f"The checkpoint {path} cannot be read ({why.strip().splitlines()[0][:200]})."
+    log.warning("%s", sentence)
+    return sentence
 
 
 def _orbax() -> Any:

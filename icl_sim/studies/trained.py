@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from icl_sim import names
-from icl_sim.engine.checkpoints import Checkpoints
+from icl_sim.engine.checkpoints import newest
 from icl_sim.engine.program import is_trainable
 from icl_sim.engine.step import join
 from icl_sim.names import expanded
@@ -87,9 +87,9 @@ def _read(workdir: str | os.PathLike, entry: Entry, planned: Plan) -> Trained:
         raise ValueError(f"{entry.predictor!r} trains nothing, so {workdir} saved nothing of it.")
     found = None
     for folder, group in checkpoint_folders(expanded(workdir), planned, entry.id):
-        restored = Checkpoints(folder).restore(group)
-        if restored is not None and (found is None or restored[1] > found[1]):
-            found, ids = restored, group.ids
+        saved = newest(folder, group)
+        if saved is not None and (found is None or saved[1] > found[1]):
+            found, ids = saved, group.ids
     if found is None:
         raise ValueError(
             f"{workdir} holds no checkpoint of {entry.predictor!r}: the run has not come so far, or lost it."

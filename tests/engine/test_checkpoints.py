@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from icl_sim.engine.checkpoints import CheckpointError, Checkpoints
+from icl_sim.engine import checkpoints as checkpoints_module
+from icl_sim.engine.checkpoints import CheckpointError, Checkpoints, newest
 from tests.engine.toys import Corners, assert_same, group, measures, member, run
 
 MEMBERS = group(member(seed=0), member(seed=1))
@@ -174,3 +175,31 @@ def test_a_disk_without_room_is_told_before_anything_is_written(folder, states, 
     with pytest.raises(OSError, match="No space left"):
         checkpoints.save(61, states[60])
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_reader_touches_nothing_and_sees_what_is_whole(folder, states):
+    shutil.copytree(folder / "60", folder / "80.orbax-checkpoint-tmp")
+    shutil.copytree(folder / "60", folder / "80", ignore=shutil.ignore_patterns("checksums.json"))  # being saved
+    flip(folder / "60" / "_CHECKPOINT_METADATA")
+    before = sorted(folder.rglob("*"))
+    state, step = newest(folder, MEMBERS)
+    assert step == 20 and sorted(folder.rglob("*")) == before
+    assert_same(state, states[20])
+    flip(folder / "20" / "_CHECKPOINT_METADATA")
+    with pytest.raises(CheckpointError, match=r"60 cannot be read .*20 cannot be read"):
+        newest(folder, MEMBERS)
+    assert newest(folder / "new", MEMBERS) is None and not (folder / "new").exists()
+
+
+def test_a_reader_looks_again_where_all_that_it_found_was_replaced(folder, states, monkeypatch, caplog):
+    real, writer = checkpoints_module._damage, Checkpoints(folder)
+
+    def replaced_meanwhile(path):
+        monkeypatch.setattr(checkpoints_module, "_damage", real)
+        for step in (70, 80):
+            writer.save(step, states[60])
+        return real(path)
+
+    monkeypatch.setattr(checkpoints_module, "_damage", replaced_meanwhile)
+    assert newest(folder, MEMBERS)[1] == 80
+    assert not caplog.text

@@ -46,6 +46,15 @@ def test_answers_are_those_that_were_measured(workdir):
     assert dataclasses.asdict(other.predictor) == dataclasses.asdict(model.predictor)
 
 
+def test_what_a_run_is_saving_is_left_to_it(workdir, tmp_path):
+    shutil.copytree(workdir, tmp_path / "run")
+    (saved,) = (tmp_path / "run" / "checkpoints").glob("*/30")
+    being_saved = saved.with_name("31.orbax-checkpoint-tmp-7")
+    being_saved.mkdir()
+    assert icl.trained(tmp_path / "run", "gd", {"task.function.pool": 8, "seed": 3}).step == 30
+    assert being_saved.exists()
+
+
 @pytest.mark.parametrize(
     ("predictor", "where", "sentence"),
     [
