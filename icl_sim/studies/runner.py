@@ -26,6 +26,7 @@ from icl_sim.engine.layout import CHOSEN, Layout, laid_out
 from icl_sim.engine.program import Program
 from icl_sim.engine.simulate import Chunk
 from icl_sim.engine.simulate import simulate as simulate_group
+from icl_sim.studies import status
 from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
 from icl_sim.studies.rehearsal import rehearse
@@ -146,7 +147,7 @@ def _store(
 
 def _complete(study: Study, workdir: str | os.PathLike, planned: Plan, command: str) -> bool:
     """Makes the table if all shards are done; False if some are not, or if another sees to it."""
-    if not hosts.is_writer():
+    if not hosts.is_writer() or not status.read(workdir).is_done:  # seen without a lock, which others would wait for
         return False
     try:
         with Store(workdir, study, planned, command) as store:
@@ -154,7 +155,7 @@ def _complete(study: Study, workdir: str | os.PathLike, planned: Plan, command: 
             if done and not store.is_tabulated():
                 store.tabulate()
             return done
-    except BusyError:  # a shard is at work, and will come here last
+    except BusyError:  # another does the same, or a shard is at work once more, and will come here last
         return False
 
 

@@ -73,7 +73,7 @@ _CONFIG = {"name": str, "task": dict, "training": dict, "headline": list}
 _TRAINING = {"steps": int}
 _MEMBER = {"predictor": str, "group": int, "steps": int}
 # Seconds until a lock that another holds counts as taken: who asks for the writer holds one for a moment, and the
-# first shard of several to be done holds that of the whole while it reads what the others wrote.
+# shard that makes the table of all holds that of the whole.
 _MOMENT, _PATIENCE = 0.2, 10.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)

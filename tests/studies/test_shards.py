@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from icl_sim.studies import runner
 from icl_sim.studies import shards as shards_module
 from icl_sim.studies import store as store_module
 from icl_sim.studies.plan import plan
@@ -186,11 +187,26 @@ def test_one_writer_a_shard_and_none_beside_the_whole(tmp_path, monkeypatch):
     assert (first.folder(tmp_path) / LOCK).exists()
 
 
-def test_a_shard_begins_once_another_has_looked_whether_all_are_done(engine, expected, tmp_path):
+def test_only_the_last_one_to_finish_holds_the_lock_of_the_whole(engine, expected, tmp_path, monkeypatch):
+    opened = []
+
+    class Noted(Store):
+        def __init__(self, workdir, study, planned, command, shard=None):
+            super().__init__(workdir, study, planned, command, shard)
+            opened.append(shard)
+
+    monkeypatch.setattr(runner, "Store", Noted)
+    for shard in shards(3):
+        run(STUDY, tmp_path, shard=shard, quiet=True)
+    assert opened == [*shards(3), None]
+    pd.testing.assert_frame_equal(load(tmp_path), expected)
+
+
+def test_a_shard_begins_once_another_has_made_the_table(engine, expected, tmp_path):
     first, second = shards(2)
     run(STUDY, tmp_path, shard=first, quiet=True)
-    with Store(tmp_path, STUDY, plan(STUDY)) as looks:  # as the first does when it is done
-        threading.Timer(0.5, os.close, [looks._locks.pop()]).start()
+    with Store(tmp_path, STUDY, plan(STUDY)) as whole:
+        threading.Timer(0.5, os.close, [whole._locks.pop()]).start()
         assert run(STUDY, tmp_path, shard=second, quiet=True).complete
     pd.testing.assert_frame_equal(load(tmp_path), expected)
 
