@@ -165,13 +165,17 @@ def simulate(study: Study, workdir: str | os.PathLike | None = None, *, quiet: b
     Args:
       workdir: where to keep the run, so that it can be stopped and resumed; None keeps it in memory only.
       quiet: show no progress.
+
+    Raises:
+      KeyboardInterrupt: if a signal stopped the run in a folder, which has only a part of the results then.
     """
     with contextlib.suppress(RuntimeError):  # a backend that runs already keeps its devices
         devices.use_all_cores()
     if workdir is not None:
         if not os.fspath(workdir):
             raise ValueError("workdir is empty; name a folder, or None to keep nothing.")
-        run(study, workdir, quiet=quiet)
+        if not run(study, workdir, quiet=quiet).finished:
+            raise KeyboardInterrupt(f"A signal stopped the run in {workdir}; what it has is saved, and it can go on.")
         return load(workdir)
     planned, lines, before = plan(study), [], 0
     todo = pack(planned, None)

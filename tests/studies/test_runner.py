@@ -101,6 +101,15 @@ def test_a_signal_saves_and_the_next_run_goes_on_from_there(engine, expected, tm
     pd.testing.assert_frame_equal(load(tmp_path), expected)
 
 
+def test_results_of_a_part_are_not_returned_as_if_they_were_all(engine, expected, tmp_path):
+    engine.on_chunk = lambda *at: at == (0, 20) and signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt, match=f"A signal stopped the run in {tmp_path}; what it has is saved"):
+        simulate(STUDY, tmp_path)
+    assert len(load(tmp_path)) < len(expected)
+    engine.on_chunk = lambda *at: None
+    pd.testing.assert_frame_equal(simulate(STUDY, tmp_path), expected)
+
+
 @pytest.fixture
 def python_hears_ctrl_c():
     """As in a terminal: a shell has what it starts in the background ignore SIGINT, and Python leaves it at that."""
