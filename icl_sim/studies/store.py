@@ -24,6 +24,7 @@ import json
 import logging
 import os
 import platform
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -265,7 +266,7 @@ def load(workdir: str | os.PathLike) -> pd.DataFrame:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replaces a file as a whole: readers, and a crash, see the old content or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")  # containers have equal process ids
     try:
         with open(temporary, "wb") as file:
             file.write(content)

@@ -264,6 +264,20 @@ def test_a_table_that_does_not_fit_leaves_the_old_one(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*tmp"))
 
 
+def test_processes_of_one_number_in_two_containers_may_write_a_file_at_the_same_time(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def meanwhile(descriptor):
+        monkeypatch.setattr(store_module.os, "fsync", real)
+        store_module.write_atomically(tmp_path / "file", b"of the other")
+        assert (tmp_path / "file").read_bytes() == b"of the other"
+        real(descriptor)
+
+    monkeypatch.setattr(store_module.os, "fsync", meanwhile)
+    store_module.write_atomically(tmp_path / "file", b"of the one")
+    assert (tmp_path / "file").read_bytes() == b"of the one" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_read_only_folder_is_a_sentence(tmp_path, monkeypatch):
     with failing(monkeypatch, "open", errno.EROFS), pytest.raises(StoreError, match="cannot be written to"):
         opened(tmp_path)
