@@ -120,18 +120,16 @@ class Store:
 
     def _open(self, study: Study, plan: Plan, command: str) -> None:
         path = self.folder / STUDY
-        if path.exists():
-            self.about = about(self.folder)
-            refuse_other(self.folder, self.about, study)
-            # What to check and to draw needs no training: the newest counts.
-            shown = {"claims": records.encode(study.claims), "figures": records.encode(study.figures)}
-            if any(self.about.get(name) != value for name, value in shown.items()):
-                self.about |= shown
-                write_atomically(path, json.dumps(self.about, indent=1, allow_nan=False).encode())
-        else:
+        if not path.exists():
             _refuse_nameless(self.folder)
-            self.about = _description(study, plan, command)
-            write_atomically(path, json.dumps(self.about, indent=1, allow_nan=False).encode())
+            write_once(path, _json(_description(study, plan, command)))
+        self.about = about(self.folder)  # perhaps of another study, which began at the same moment
+        refuse_other(self.folder, self.about, study)
+        # What to check and to draw needs no training: the newest counts.
+        shown = {"claims": records.encode(study.claims), "figures": records.encode(study.figures)}
+        if any(self.about.get(name) != value for name, value in shown.items()):
+            self.about |= shown
+            write_atomically(path, _json(self.about))
         self.lines: list[Line] = []
         self._steps: dict[int, set[int]] = {}
         self._ends: dict[int, int] = {}
@@ -266,13 +264,31 @@ def load(workdir: str | os.PathLike) -> pd.DataFrame:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replaces a file as a whole: readers, and a crash, see the old content or the new."""
+    with _written_beside(path, content) as temporary:
+        os.replace(temporary, path)
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Makes a file as a whole; of several that make it at the same moment, the first one's stays."""
+    with _written_beside(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links: the last one's stays
+            os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
+    """A file of this content beside another, which it can replace; if not, it is deleted."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")  # containers have equal process ids
     try:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -416,6 +432,10 @@ def _description(study: Study, plan: Plan, command: str) -> dict[str, Any]:
             for entry in plan.entries
         ],
     }
+
+
+def _json(about: Mapping[str, Any]) -> bytes:
+    return json.dumps(about, indent=1, allow_nan=False).encode()
 
 
 def _read_lines(path: Path, *, repair: bool) -> list[Line]:

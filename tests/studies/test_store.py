@@ -21,6 +21,7 @@ from icl_sim.studies import figures
 from icl_sim.studies import store as store_module
 from icl_sim.studies.figures import Lines
 from icl_sim.studies.plan import plan
+from icl_sim.studies.shards import Shard
 from icl_sim.studies.store import LOCK, RESULTS, ROWS, STUDY, Store, StoreError, about, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import product
@@ -173,6 +174,26 @@ def test_the_folder_of_another_study_is_refused_by_name(tmp_path):
     with pytest.raises(StoreError, match=r"'mine'.*'yours'.*differ in task\.p_high\b.*another --workdir"):
         opened(tmp_path, other)
     assert (tmp_path / ROWS).read_bytes() == before
+
+
+def test_of_two_studies_that_begin_in_a_folder_at_the_same_moment_one_is_refused(tmp_path, monkeypatch):
+    real, other = store_module._description, dataclasses.replace(STUDY_, task=ClassMixture(p_high=0.8))
+
+    def meanwhile(*args):
+        monkeypatch.setattr(store_module, "_description", real)
+        with Store(tmp_path, other, plan(other), shard=Shard(of=2, number=1)):
+            return real(*args)
+
+    monkeypatch.setattr(store_module, "_description", meanwhile)
+    with pytest.raises(StoreError, match=r"differ in task\.p_high\b"):
+        Store(tmp_path, STUDY_, plan(STUDY_), shard=Shard(of=2, number=2))
+    assert about(tmp_path)["config"]["task"]["p_high"] == 0.8 and not list(tmp_path.glob(".*tmp"))
+
+
+def test_a_file_system_without_hard_links_does(tmp_path, monkeypatch):
+    with failing(monkeypatch, "link", errno.EPERM):
+        filled(tmp_path)
+    assert about(tmp_path)["name"] == "mine" and not list(tmp_path.glob(".*tmp"))
 
 
 def test_what_to_check_and_draw_is_taken_anew(tmp_path):
