@@ -78,6 +78,7 @@ _MEMBER = {"predictor": str, "group": int, "steps": int}
 _MOMENT, _PATIENCE = 0.2, 10.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 log = logging.getLogger("icl_sim")
 
@@ -333,6 +334,14 @@ def _locked(folder: Path, *, shared: bool = False) -> int:
                 continue
             os.close(descriptor)
             raise _busy(folder, next(filter(None, map(writer, reversed(homes(folder)))), "unknown")) from None
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise StoreError(
+                f"The file system of {folder} has no locks ({error.strerror}), which keep two runs out of one folder; "
+                "choose another --workdir."
+            ) from error
     if not shared:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} of {platform.node()}".encode())
@@ -358,7 +367,10 @@ def writer(folder: Path, patience: float = 0.0) -> str:
 
 
 def _busy(folder: Path, who: str) -> BusyError:
-    return BusyError(f"Process {who} is writing to {folder}; wait for it or choose another --workdir.")
+    advice = "wait for it or choose another --workdir"
+    if not who.endswith(f" of {platform.node()}"):  # a network disk may not hear that a machine is no more
+        advice += f"; if it is gone, delete {folder / LOCK}"
+    return BusyError(f"Process {who} is writing to {folder}; {advice}.")
 
 
 def refuse_taken(workdir: str | os.PathLike, study: Study, shard: Shard | None = None) -> None:

@@ -230,15 +230,16 @@ def test_one_writer_at_a_time_and_the_other_is_named(tmp_path):
     hold = (
         "import fcntl, os, sys\n"
         "file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX)\n"
-        "print(os.getpid(), file=file, flush=True); print('held', flush=True); sys.stdin.read()"
+        "print(os.getpid(), 'of elsewhere', file=file, flush=True); print('held', flush=True); sys.stdin.read()"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", hold, tmp_path / LOCK], **pipes) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(StoreError, match=rf"Process {other.pid} is writing"):
+        told = rf"Process {other.pid} of elsewhere is writing to .*; if it is gone, delete {tmp_path / LOCK}\.$"
+        with pytest.raises(StoreError, match=told):
             opened(tmp_path)
         other.communicate("")
-    with opened(tmp_path), pytest.raises(StoreError, match=rf"Process {os.getpid()} of .* is writing"):
+    with opened(tmp_path), pytest.raises(StoreError, match=rf"Process {os.getpid()} of .*choose another --workdir\.$"):
         opened(tmp_path)
     with opened(tmp_path):  # a refused or finished writer leaves no lock behind
         pass
@@ -301,6 +302,15 @@ def test_processes_of_one_number_in_two_containers_may_write_a_file_at_the_same_
 
 def test_a_read_only_folder_is_a_sentence(tmp_path, monkeypatch):
     with failing(monkeypatch, "open", errno.EROFS), pytest.raises(StoreError, match="cannot be written to"):
+        opened(tmp_path)
+
+
+def test_a_file_system_without_locks_is_a_sentence(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(store_module.fcntl, "flock", refuse)
+    with pytest.raises(StoreError, match=rf"The file system of {tmp_path} has no locks \(No locks available\)"):
         opened(tmp_path)
 
 
