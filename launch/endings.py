@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from logging import LogRecord
+from typing import TextIO
 
 from absl import logging
 
@@ -18,14 +19,15 @@ def ended(work: Callable[[], int | None], interrupted: str = "") -> int:
     """
     try:
         return work() or 0
-    except BrokenPipeError:
-        return unread()
+    except BrokenPipeError:  # who reads the output has seen enough
+        hush_unread()
+        return 0
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+        say(error, sys.stderr)
         return 1
     except KeyboardInterrupt:
         if interrupted:
-            print(interrupted, file=sys.stderr)
+            say(interrupted, sys.stderr)
         return 130
 
 
@@ -41,10 +43,24 @@ def warn_plainly() -> None:
     logging.get_absl_handler().setFormatter(_Plain())
 
 
-def unread() -> int:
-    """The exit code where who reads the output has seen enough; Python is kept from finding that out again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+def say(text: object, stream: TextIO | None = None) -> None:
+    """Prints what the exit code does not depend on, on standard output by default, be it read or not.
+
+    Ctrl-C ends `tee` before what it listens to, and a log can be on a disk that is full.
+    """
+    try:
+        print(text, file=stream or sys.stdout, flush=True)
+    except OSError:
+        hush_unread()
+
+
+def hush_unread() -> None:
+    """Has what can no longer be written go nowhere; else Python would find that out at its end, and exit with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def require_flags_only(argv: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags  # noqa: E402
 
-from launch import run, study_flags  # noqa: E402
+from launch import endings, run, study_flags  # noqa: E402
 
 flags.adopt_module_key_flags(run)
 
@@ -36,7 +36,7 @@ def _report(workdir: str) -> None:
         told.write_appendix(workdir)
     run.write_report(workdir)
     if told is not None:
-        print(f"\n{told.comparison(workdir)}")
+        endings.say(f"\n{told.comparison(workdir)}")
 
 
 if __name__ == "__main__":

@@ -93,20 +93,20 @@ def main(argv: list[str], *, spread: bool = True, report: Callable[[str], None] 
     try:
         endings.require_flags_only(argv)
         return _run(spread, report or write_report)
-    except BrokenPipeError:  # the run itself is complete
-        return endings.unread()
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+        endings.say(error, sys.stderr)
         return _left(1)
     except KeyboardInterrupt:
-        print("Interrupted; what was saved is intact, and the same line goes on from there.", file=sys.stderr)
+        endings.say("Interrupted; what was saved is intact, and the same line goes on from there.", sys.stderr)
         return 130
     except Exception as error:
         if not _is_too_large(error):
             raise
         advice = "try fewer members at once, smaller batches, inputs or networks; what was saved is intact"
-        print(f"The study does not fit into this machine's memory ({advice}).", file=sys.stderr)
+        endings.say(f"The study does not fit into this machine's memory ({advice}).", sys.stderr)
         return _left(1)
+    finally:
+        endings.hush_unread()
 
 
 def _left(code: int) -> int:
@@ -150,7 +150,7 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
     layout = Layout(data=_DATA_PARALLEL.value, at_once=_AT_ONCE.value, wave=_WAVE.value)
     writers.require(_LOG.value)
     if _DRY_RUN.value:
-        print(runner.checked(study, shard, layout).describe())
+        endings.say(runner.checked(study, shard, layout).describe())
         return 0
     command = shlex.join(["python", *sys.argv])
     overdue = _end_at_once if _STOPPED_EXIT_CODE.value else None
@@ -172,20 +172,20 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
     if not hosts.is_writer():  # who has nothing to say, and no folder
         return 0 if status.finished else _STOPPED_EXIT_CODE.value
     if not status.finished:
-        print(f"Stopped, with everything saved. The same again goes on from here:\n{command}")
+        endings.say(f"Stopped, with everything saved. The same again goes on from here:\n{command}")
         return _STOPPED_EXIT_CODE.value
     if not status.complete:
-        print(f"Shard {shard} is done; the last to finish writes the report.")
+        endings.say(f"Shard {shard} is done; the last to finish writes the report.")
         return 0
     if not status.simulated:
-        print(f"All is done: {_WORKDIR.value} holds the whole study.")
+        endings.say(f"All is done: {_WORKDIR.value} holds the whole study.")
     report(_WORKDIR.value)
     return 0
 
 
 def _end_at_once() -> None:
     """For a scheduler that is about to kill the job: the code tells it to start the job again."""
-    print("This chunk takes too long to wait for; what was saved is intact.", file=sys.stderr, flush=True)
+    endings.say("This chunk takes too long to wait for; what was saved is intact.", sys.stderr)
     os._exit(_STOPPED_EXIT_CODE.value)
 
 
@@ -198,7 +198,7 @@ def _profile(groups: Sequence[tuple[Group, int]], layout: Layout) -> None:
     folder = f"{_WORKDIR.value}/profile" if _PROFILE.value == study_flags.GIVEN else _PROFILE.value
     trace = profile.traced(groups, expanded(folder), layout)
     if hosts.is_writer():
-        print(f"The trace is {trace}: open it on ui.perfetto.dev.\n{profile.to_text(trace)}")
+        endings.say(f"The trace is {trace}: open it on ui.perfetto.dev.\n{profile.to_text(trace)}")
 
 
 def write_report(workdir: str) -> None:
@@ -206,13 +206,13 @@ def write_report(workdir: str) -> None:
     from icl_sim.studies import report, verdicts
 
     try:
-        found = report.write_report(workdir, tell=lambda sentence: print(sentence, file=sys.stderr))
+        found = report.write_report(workdir, tell=lambda sentence: endings.say(sentence, sys.stderr))
     except ModuleNotFoundError as error:
-        print(f"No report: {error.name} is not installed; pip install 'icl_sim[report]', then launch/report.py.")
+        endings.say(f"No report: {error.name} is not installed; pip install 'icl_sim[report]', then launch/report.py.")
         return
     if found:
-        print(verdicts.to_text(found))
-    print(f"The report is {Path(workdir) / report.REPORT}.")
+        endings.say(verdicts.to_text(found))
+    endings.say(f"The report is {Path(workdir) / report.REPORT}.")
 
 
 if __name__ == "__main__":

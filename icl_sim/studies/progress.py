@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -51,12 +52,12 @@ class Progress:
             )
             self._bar = Bar(*columns, console=Console(file=self._stream))
             self._task = self._bar.add_task("starting", total=max(self._total, 1))
-            self._bar.start()
+            self._tell(self._bar.start)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            self._tell(self._bar.stop)
 
     def begin(self, group: str, updates_before: int) -> None:
         """A group begins, with this many of the study's updates done."""
@@ -94,16 +95,21 @@ class Progress:
     def note(self, text: str) -> None:
         """A sentence that stays."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._tell(self._bar.console.print, text, markup=False, highlight=False)
         else:
-            print(text, file=self._stream, flush=True)
+            self._tell(print, text, file=self._stream, flush=True)
 
     def _show(self, line: str, *, force: bool) -> None:
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, description=line)
+            self._tell(self._bar.update, self._task, completed=self._done, description=line)
         elif force or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            print(line, file=self._stream, flush=True)
+            self._tell(print, line, file=self._stream, flush=True)
+
+    def _tell(self, show: Callable[..., Any], *args: Any, **named: Any) -> None:
+        """Shows something, be it seen or not: a closed pipe or terminal, or a full disk under a log, ends no run."""
+        with contextlib.suppress(OSError):
+            show(*args, **named)
 
 
 def headline_means(measures: Mapping[tuple[str, str], np.ndarray], names: Sequence[str]) -> dict[str, float]:

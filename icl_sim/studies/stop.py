@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -67,7 +68,8 @@ class Stop:
             return
         if not self.asked:
             self.asked, self._heard_at = True, time.monotonic()
-            print("Finishing this chunk, then saving; once more ends at once.", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError, RuntimeError):  # nobody may read it, or the signal came amid a print
+                print("Finishing this chunk, then saving; once more ends at once.", file=sys.stderr, flush=True)
 
     def _watch(self, overdue: Callable[[], None]) -> None:
         """Waits for a signal, and then for the chunk. While XLA computes, no handler in Python is called."""

@@ -130,6 +130,22 @@ def test_killed_four_times_and_stopped_twice_a_run_ends_with_the_rows_of_an_undi
     assert not actual.duplicated(["member", "step", "predictor", "eval_set", "metric"]).any()
 
 
+def test_ctrl_c_saves_where_it_ends_the_reader_of_the_log_first(launcher, tmp_path):
+    """As it does with `2>&1 | tee log`."""
+    workdir, pipe = tmp_path / "run", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    launcher.log.touch()
+    args = (f"--config={launcher.config}", f"--workdir={workdir}", "--stopped_exit_code=75")
+    process = launcher.nursery.start("run.py", *args, out=pipe, err=pipe, env={})
+    wait_for(lambda: bool(saved(workdir)), launcher)
+    os.close(reader)
+    newest = saved(workdir)[-1]
+    os.kill(process, signal.SIGINT)
+    assert launcher.exit_code() == 75
+    assert newest < saved(workdir)[-1] < 150_000
+
+
 def test_whoever_is_killed_whenever_a_study_in_parts_ends_with_every_row_once(
     nursery, shared_compilation_cache, tmp_path
 ):

@@ -123,6 +123,15 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(call, config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("more", [("--dry_run",), pytest.param((), marks=pytest.mark.fleet)])
+def test_a_full_disk_under_the_log_changes_no_exit_code(nursery, config, tmp_path, more):
+    line, full = (f"--config={config}", f"--workdir={tmp_path}/run", *more), Path("/dev/full")
+    for known, code in ((), 0), (("--sweep=seed=x",), 1):
+        nursery.start("run.py", *line, *known, out=full, err=full, env={"XLA_FLAGS": QUICKLY})
+        assert nursery.exit_code() == code
+    assert (tmp_path / "run" / "report.html").exists() == (not more)
+
+
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
+import os
 
 import numpy as np
 import pytest
@@ -82,6 +84,22 @@ def test_a_terminal_gets_a_bar():
         progress.update(chunk(100, updates=100, icl_error=[0.125]), 100)
         progress.note("A sentence.")
     assert "100 %" in stream.getvalue() and "A sentence." in stream.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_where_nobody_can_see_it_any_more_the_run_goes_on(is_terminal):
+    class Gone(io.StringIO):
+        def isatty(self):
+            return is_terminal
+
+        def write(self, text):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Progress(100, ("icl_error",), Gone()) as progress:
+        progress.begin("group 1/1", 0)
+        progress.note("A sentence.")
+        progress.update(chunk(100, updates=100, icl_error=[0.125]), 100)
+        assert "icl_error 0.125" in progress.line(100, 100)
 
 
 def test_members_that_diverged_are_left_out_of_the_means():

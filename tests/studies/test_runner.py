@@ -7,10 +7,12 @@ the real one.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
 import signal
+import sys
 import time
 
 import numpy as np
@@ -99,6 +101,16 @@ def test_a_signal_saves_and_the_next_run_goes_on_from_there(engine, expected, tm
     assert run(STUDY, tmp_path, quiet=True).finished
     assert min(engine.chunks) > (4, 20)
     pd.testing.assert_frame_equal(load(tmp_path), expected)
+
+
+def test_a_signal_saves_where_nobody_reads_what_is_said_of_it(engine, tmp_path, monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    engine.on_chunk = lambda *at: at == (0, 20) and signal.raise_signal(signal.SIGINT)
+    assert not run(STUDY, tmp_path).finished and engine.saves[-1] == (0, 20)
 
 
 def test_results_of_a_part_are_not_returned_as_if_they_were_all(engine, expected, tmp_path):
