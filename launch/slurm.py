@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ class Job:
             time.sleep(0.2)
         if code in (STOPPED, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGUSR2):  # those while it still imports
             time.sleep(1.0)  # in which what stopped the command stops this process, too, if it is to
-            told = ["squeue", "--noheader", "--format=%T", f"--jobs={os.environ['SLURM_JOB_ID']}"]
+            told = ["squeue", "--noheader", "--format=%T", f"--jobs={_own_job(os.environ)}"]
             state = subprocess.run(told, capture_output=True, text=True).stdout.strip()
             if state == "RUNNING":  # a preemption with time to clean up, and nobody has cancelled the job
                 signal.raise_signal(signal.SIGUSR2)
@@ -94,6 +94,12 @@ class Job:
             while self.process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.1)
         return DelayedSubmission(Job(self.command))
+
+
+def _own_job(env: Mapping[str, str]) -> str:
+    """What squeue knows this job by: a number of its own would be all jobs of an array in the case of the last one."""
+    array, task = env.get("SLURM_ARRAY_JOB_ID"), env.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else env["SLURM_JOB_ID"]
 
 
 def main(argv: list[str]) -> int:

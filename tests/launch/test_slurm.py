@@ -32,6 +32,7 @@ from tests.launch.test_kill import CONFIG as TINY
 from tests.studies import fake_engine
 from tests.studies.fake_engine import STUDY, FakeEngine
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = TINY.replace("[0.25, 1.0]", "[0.25, 0.5, 1.0]").replace("150_000", "60_000")
 # Nothing of it is for use: one node, processes tracked by their group, no cgroups, no database.
 SLURM = """
@@ -184,15 +185,39 @@ def test_an_array_with_a_requeued_job_and_a_signalled_one_makes_the_table_of_the
     pd.testing.assert_frame_equal(actual, expected, check_exact=True)
 
 
+@pytest.mark.fleet
+def test_all_jobs_of_an_array_that_were_stopped_at_once_are_queued_again(slurm, tmp_path, monkeypatch):
+    """Each ends as stopped, once both run, and the second time as done."""
+    import submitit
+
+    monkeypatch.setenv("SLURM_CONF", str(slurm))
+    job = load("slurm").Job
+    both = f"until [ -e {tmp_path}/0 -a -e {tmp_path}/1 ]; do sleep 0.2; done; sleep 2"
+    again = f"cd {tmp_path}; [ -e $0 ] && exec touch $0.again"
+    command = ["bash", "-c", f"{again}; touch $0; {both}; exit 75"]
+    executor = submitit.SlurmExecutor(folder=tmp_path / "logs", max_num_timeout=9)
+    executor.update_parameters(
+        time=30, cpus_per_task=1, srun_args=["--cpus-per-task=1"], additional_parameters={"requeue": True}
+    )
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with executor.batch():
+        for name in "01":
+            executor.submit(job([*command, name]))
+    wait_for(lambda: not ask(slurm, "squeue", "--noheader").strip(), lambda: ask(slurm, "squeue"))
+    assert {path.name for path in tmp_path.glob("*.again")} == {"0.again", "1.again"}
+
+
 @pytest.mark.parametrize("end", ["exit 75", "kill -TERM $$"])
 @pytest.mark.parametrize("state", ["RUNNING", "CANCELLED", ""])
 def test_a_job_that_was_stopped_is_queued_again_unless_it_was_cancelled(tmp_path, monkeypatch, end, state):
     job = load("slurm").Job
     squeue, heard = tmp_path / "squeue", []
-    squeue.write_text(f"#!/bin/sh\necho {state}\n")
+    # The last job of an array has the number of the array, by which squeue tells of all its jobs.
+    squeue.write_text(f'#!/bin/sh\ncase "$*" in *--jobs=7_1*) echo {state};; *) echo RUNNING; echo RUNNING;; esac\n')
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    for name, value in {"JOB_ID": "7", "ARRAY_JOB_ID": "7", "ARRAY_TASK_ID": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     before = signal.signal(signal.SIGUSR2, lambda *_: heard.append(True))  # as submitit does, which queues it again
     try:
