@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import getpass
+import importlib.util
 import json
 import os
 import re
@@ -218,13 +219,23 @@ def _left(study: Study, workdir: Path, of: int) -> tuple[list[int], list[int]]:
     store.refuse_other(workdir, store.about(workdir), study)
     found = status.read(workdir)
     if found.is_done:
-        return ([], []) if found.is_tabulated else (every[:1], [])
+        return ([], []) if found.is_tabulated and _is_reported(workdir) else (every[:1], [])
     state = {pack.name: pack.state for pack in found.packs}
     if state.get(status.WHOLE) == "running":
         raise ValueError(f"A run of the whole study is at work in {workdir}; wait for it or stop it.")
     states = {number: state.get(f"{number}/{of}") for number in every}
     left = [number for number, is_at in states.items() if is_at not in ("done", "running")]
     return left, [number for number, is_at in states.items() if is_at == "running"]
+
+
+def _is_reported(workdir: Path) -> bool:
+    """Whether there is a report of the table, as far as the packages are there that a job needs for one."""
+    if not all(map(importlib.util.find_spec, ("matplotlib", "plotly"))):
+        return True
+    from icl_sim.studies import report, store
+
+    made = workdir / report.REPORT
+    return made.exists() and made.stat().st_mtime >= (workdir / store.RESULTS).stat().st_mtime
 
 
 def _queued(workdir: Path, of: int) -> set[int]:

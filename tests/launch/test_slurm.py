@@ -23,6 +23,7 @@ import pytest
 
 from icl_sim.studies import codec
 from icl_sim.studies.plan import plan
+from icl_sim.studies.report import REPORT
 from icl_sim.studies.runner import run, simulate
 from icl_sim.studies.shards import Shard
 from icl_sim.studies.store import RESULTS, Store
@@ -323,6 +324,14 @@ def test_only_what_nobody_has_done_or_is_at_work_on_is_submitted(monkeypatch, tm
         left(STUDY, tmp_path, 4)
     for shard in shards:
         run(STUDY, tmp_path, shard=shard, quiet=True)
+    (tmp_path / REPORT).touch()
     assert left(STUDY, tmp_path, 4) == ([], [])
-    (tmp_path / RESULTS).unlink()  # the last one was killed before it made the table: any shard makes it
+    os.utime(tmp_path / REPORT, (0, 0))  # made of what there was before: any shard makes it anew
+    assert left(STUDY, tmp_path, 4) == ([1], [])
+    (tmp_path / REPORT).unlink()  # the last one was killed between the table and the report
+    assert left(STUDY, tmp_path, 4) == ([1], [])
+    with monkeypatch.context() as patch:  # no job could make one
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        assert left(STUDY, tmp_path, 4) == ([], [])
+    (tmp_path / RESULTS).unlink()  # and before the table
     assert left(STUDY, tmp_path, 4) == ([1], [])
