@@ -13,6 +13,7 @@ at work or in the queue.
 from __future__ import annotations
 
 import difflib
+import functools
 import getpass
 import importlib.util
 import json
@@ -250,17 +251,27 @@ def _queued(workdir: Path, of: int) -> set[int]:
 
 
 def _submitted(path: Path) -> list[dict[str, Any]]:
-    """What was submitted: the lines of a file, of which a kill may have cut off the last."""
-    if not path.exists():
-        return []
+    """What was submitted: the lines of a file. One that a kill or a full disk has cut off is named and passed over."""
     jobs = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), 1):
         try:
             job = json.loads(line)
             jobs.append({"job": str(job["job"]), "number": int(job["number"]), "of": int(job["of"])})
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"Line {number} of {path} is damaged; delete it, and see squeue for its job.") from error
+        except (ValueError, TypeError, KeyError):
+            _warn(f"Line {number} of {path} is damaged and is passed over; see squeue for its job.")
     return jobs
+
+
+def _note(path: Path, jobs: Sequence[Mapping[str, Any]]) -> None:
+    """Adds lines of jobs, behind a line that was cut off if that is the last."""
+    is_cut = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
+    with open(path, "a") as file:
+        file.write("\n" * is_cut + "".join(json.dumps(job) + "\n" for job in jobs))
+
+
+@functools.cache  # once, however often --wait looks
+def _warn(sentence: str) -> None:
+    endings.say(sentence, sys.stderr)
 
 
 def _array(commands: Sequence[Sequence[str]], workdir: Path, numbers: Sequence[int]) -> str:
@@ -293,9 +304,8 @@ def _array(commands: Sequence[Sequence[str]], workdir: Path, numbers: Sequence[i
             jobs = [executor.submit(Job(command)) for command in commands]
     except submitit.core.utils.FailedJobError as error:
         raise ValueError(f"Slurm did not take the jobs: {str(error).strip()}") from error
-    with open(workdir / LOGS / JOBS, "a") as file:
-        for number, job in zip(numbers, jobs, strict=True):
-            file.write(json.dumps({"job": job.job_id, "number": number, "of": _SHARDS.value}) + "\n")
+    submitted = zip(numbers, jobs, strict=True)
+    _note(workdir / LOGS / JOBS, [{"job": j.job_id, "number": number, "of": _SHARDS.value} for number, j in submitted])
     return jobs[0].job_id.partition("_")[0]
 
 

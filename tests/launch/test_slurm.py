@@ -335,3 +335,15 @@ def test_only_what_nobody_has_done_or_is_at_work_on_is_submitted(monkeypatch, tm
         assert left(STUDY, tmp_path, 4) == ([], [])
     (tmp_path / RESULTS).unlink()  # and before the table
     assert left(STUDY, tmp_path, 4) == ([1], [])
+
+
+def test_jobs_noted_after_a_line_that_was_cut_off_are_not_lost(tmp_path, capsys):
+    slurm, path = load("slurm"), tmp_path / "jobs.jsonl"
+    first, second, third = ({"job": f"7_{number}", "number": number, "of": 3} for number in (1, 2, 3))
+    slurm._note(path, [first, second])
+    assert slurm._submitted(path) == [first, second]
+    path.write_bytes(path.read_bytes()[:-9])  # as a kill or a full disk does
+    slurm._note(path, [third])
+    for _ in range(2):  # as --wait looks again
+        assert slurm._submitted(path) == [first, third]
+    assert capsys.readouterr().err == f"Line 2 of {path} is damaged and is passed over; see squeue for its job.\n"
