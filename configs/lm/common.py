@@ -217,17 +217,17 @@ RELAXED = (
     Quantity("relaxation_cosine", LAYERS, "Cosine"),
     Quantity("relaxation_scaled_error", LAYERS, "Relative error, best scaled"),
 )
+BY_LAYER = Lines(
+    name="layers",
+    title="Similarity to ICL, by layer",
+    quantities=SIMILARITIES,
+    x="position",
+    x_label="layer",
+    columns=None,
+)
 FIGURES = (
     Lines(name="answers", title="Answers over the learning rate of finetuning", quantities=ANSWERS, x=RATE),
-    Lines(
-        name="layers",
-        title="Similarity to ICL, by layer",
-        quantities=SIMILARITIES,
-        x="position",
-        x_label="layer",
-        columns=None,
-        where={RATE: MIDDLE},
-    ),
+    dataclasses.replace(BY_LAYER, where={RATE: MIDDLE}),
     Lines(
         name="rates",
         title="Similarity to ICL over the learning rate",

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import icl_sim as icl
-from configs.lm.common import FIGURES, MIDDLE
+from configs.lm.common import BY_LAYER, MIDDLE
 from configs.words import words
 from icl_sim.lm.study import FOLDER, Finetuned, InContext, LabelledText, ZeroShot
 
@@ -34,6 +34,6 @@ def get_config(arg=""):
         },
         training=icl.Training(steps=0),
         sweep=icl.product({"seed": (1,)}),
-        figures=FIGURES[1:2],
+        figures=(BY_LAYER,),
     )
     return icl.config_of(study)
