@@ -19,6 +19,7 @@ SUMMARY, TRAINING = "summary", "training"
 _RANGES = (  # of what names of metrics match, without "/k"; the first that matches counts
     ((0, math.inf), r"(normalized|squared|clean)_error|(unclamped_)?cross_entropy|(m?spd|ilwd|delta)_\w+"),
     ((0, math.inf), r"probe_\w+_error|(interpolation|rollout)_loss_\w+|(sensitivity|prediction)_difference_\w+"),
+    ((0, math.inf), r"sensitivity_(own|next|other)_\w+"),
     ((-1, 1), r"preference(_\w+)?|induction_strength|(sensitivity|gradient|projected_gradient)_cosine_\w+"),
     ((0, 1), r"error_(without|only)|error|\w+_error|(icl|iwl)_error_(high|low)|(ibd_relevant|control)_(high|low)"),
     ((0, 1), r"gate_(mean|share|share_matched)|context|memory|context_probability|support"),

@@ -246,7 +246,8 @@ def test_shares_and_preferences_are_shown_on_their_whole_range(low, high, limits
         assert low - 0.5 <= found[0] < low and high < found[1] <= high + 0.5
 
 
-BANDS = {"error": (0, 1), "preference_low": (-1, 1), "squared_error": (0, math.inf), "mine": (-math.inf, math.inf)}
+BANDS = {"error": (0, 1), "preference_low": (-1, 1), "mine": (-math.inf, math.inf)}
+BANDS |= dict.fromkeys(("squared_error", "sensitivity_next_gd"), (0, math.inf))
 
 
 @pytest.mark.parametrize(("metric", "ends"), BANDS.items())
