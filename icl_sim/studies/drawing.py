@@ -67,8 +67,7 @@ def draw(spec: Spec, table: pd.DataFrame, rule: str = "lowest_loss") -> Figure:
         evaluated = curves.with_last_step(table[table["eval_set"] != "training"])
     else:
         evaluated = curves.select(table, rule)
-    rows = evaluated[evaluated["predictor"].isin(spec.predictors)] if spec.predictors else evaluated
-    rows = resolution.rows_of(spec, curves.where(rows, spec.where))
+    rows = resolution.rows_of(spec, curves.where(evaluated, spec.where))
     with matplotlib.rc_context(STYLE):
         if isinstance(spec, Closest):
             figure = _closest(spec, rows)

@@ -25,7 +25,9 @@ def chosen(specs: Sequence[Spec], task_kind: str | None, table: pd.DataFrame) ->
 
 
 def rows_of(spec: Spec, table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a figure's quantities, with the number of each as `quantity`, and positions if it is about these."""
+    """The rows of a figure's predictors and quantities, with the number of each quantity as `quantity`, and positions
+    if it is about these."""
+    table = table[table["predictor"].isin(spec.predictors)] if spec.predictors else table
     pairs = [(q.metric, q.eval_set) for q in spec.quantities]
     rows = (curves.by_position if POSITION in figures.axes_of(spec) else curves.pick)(table, pairs)
     number = {pair: i for i, pair in enumerate(pairs)}
@@ -55,7 +57,6 @@ def _resolved(spec: Spec, table: pd.DataFrame) -> Spec | str:
     figures.check_axes(spec, curves.swept_names(table))
     spec = dataclasses.replace(spec, quantities=quantities)
     rows = rows_of(spec, table)
-    rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
     if rows.empty:
         return f"none of its predictors, {', '.join(spec.predictors)}, has its quantities"
     for name, value in spec.where.items():

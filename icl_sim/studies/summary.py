@@ -116,7 +116,6 @@ def _over_positions(run: Run, spec: Spec) -> str:
     if not isinstance(spec, Lines) or spec.x != POSITION or STEP in (spec.lines, spec.columns):
         return ""
     rows = resolution.rows_of(spec, curves.where(curves.select(run.table), spec.where))
-    rows = rows[rows["predictor"].isin(spec.predictors)] if spec.predictors else rows
     names = [name for name in (QUANTITY, spec.columns, spec.lines) if name and name in rows]
     names = [name for name in dict.fromkeys(names) if name != QUANTITY or len(spec.quantities) > 1] or [PREDICTOR]
     columns = _few(sorted(rows[POSITION].unique()))
