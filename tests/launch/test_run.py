@@ -218,6 +218,7 @@ def told(done, sentence):
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.fleet
 def test_the_end_of_a_run_tells_of_answers_that_are_not_finite(call, config, tmp_path):
     done = call(f"--config={config}", "--config.task.inputs.noise=1e38", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0

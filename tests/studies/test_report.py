@@ -119,12 +119,12 @@ def test_data_of_the_chart(outline):
     [
         runs.table(**ONE),
         runs.table(**ONE, steps=(0,)),
-        runs.table(seeds=(0,)).assign(value=np.nan),
+        runs.table(**ONE).assign(value=np.nan),
         runs.table(**ONE).query("eval_set == 'pretraining'"),
         runs.table(sizes=(64, 256), seeds=(0, 1), predictors=("transformer",)).replace(
             {"task.num_sequences": {64: float("inf")}}
         ),
-        runs.table(sizes=(64,), seeds=(0,), **{"task.relevant_law": (0, 1)}).replace(
+        runs.table(**ONE, **{"task.relevant_law": (0, 1)}).replace(
             {"task.relevant_law": {0: "</script>", 1: "insert"}}
         ),
     ],

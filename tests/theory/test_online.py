@@ -346,7 +346,7 @@ def _problem(seed, C, L, labels, contexts):
     floor=st.sampled_from([1e-4, 0.01, 0.2]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 def test_no_regret_exceeds_its_bound(name, labels, contexts, rates, floor, seed):
     predictor, C, L = PLAYERS[name]
     parts = (predictor.in_weight, predictor.gate, predictor.in_context)
