@@ -25,7 +25,7 @@ INDEX = "README.md"
 
 
 def main(argv: list[str]) -> int:
-    from icl_sim.studies.store import explained, write_atomically
+    from icl_sim.studies.files import explained, write_atomically
 
     try:
         if len(argv) < 2:
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
 def page(argument: str, out: Path) -> tuple[str, ...]:
     """Writes the page of the run FOLDER or FOLDER:FIGURE,FIGURE; returns its line of the index."""
     from icl_sim.studies import report, summary
-    from icl_sim.studies.store import write_atomically
+    from icl_sim.studies.files import write_atomically
 
     folder, _, wanted = argument.partition(":")
     run = report.read(folder)
@@ -88,7 +88,7 @@ def _image(run: Run, figure: str, out: Path, name: str) -> str:
     from PIL import Image
 
     from icl_sim.studies import report
-    from icl_sim.studies.store import write_atomically
+    from icl_sim.studies.files import write_atomically
 
     packed = io.BytesIO()
     with Image.open(run.folder / report.FIGURES / f"{figure}.png") as image:

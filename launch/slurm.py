@@ -205,7 +205,7 @@ def _of_the_study(args: Sequence[str]) -> list[str]:
 
 def _left(study: Study, workdir: Path, of: int) -> tuple[list[int], list[int]]:
     """The numbers of the shards that nobody has finished or is at work on, and of those that somebody is at work on."""
-    from icl_sim.studies import status, store
+    from icl_sim.studies import description, status
     from icl_sim.studies.plan import plan
     from icl_sim.studies.rehearsal import rehearse
 
@@ -215,9 +215,9 @@ def _left(study: Study, workdir: Path, of: int) -> tuple[list[int], list[int]]:
         raise ValueError(f"--shards is {of}, and the study has {members} members; at most one shard for each.")
     rehearse(planned, study.figures)
     every = list(range(1, of + 1))
-    if not (workdir / store.STUDY).exists():
+    if not (workdir / description.STUDY).exists():
         return every, []
-    store.refuse_other(workdir, store.about(workdir), study)
+    description.refuse_other(workdir, description.read(workdir), study)
     found = status.read(workdir)
     if found.is_done:
         return ([], []) if found.is_tabulated and _is_reported(workdir) else (every[:1], [])

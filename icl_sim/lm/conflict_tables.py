@@ -11,8 +11,8 @@ from icl_sim.lm import conflict
 from icl_sim.lm.conflict import PAIRS, Table
 from icl_sim.lm.conflict_study import ANSWERS, MODELS
 from icl_sim.studies import report
+from icl_sim.studies.files import explained, write_atomically
 from icl_sim.studies.measures import count
-from icl_sim.studies.store import explained, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from icl_sim.lm.study import QUERIES, LabelledText
 from icl_sim.studies import codec, curves, report, wording
+from icl_sim.studies.files import explained, write_atomically
 from icl_sim.studies.measures import count
-from icl_sim.studies.store import explained, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd

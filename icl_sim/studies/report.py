@@ -75,13 +75,13 @@ class Run:
 
 def read(workdir: str | os.PathLike[str]) -> Run:
     """Reads a run, finished or not. Raises ReportError if there is none, none yet, or a damaged one."""
-    from icl_sim.studies import store
+    from icl_sim.studies import description, store
 
     folder = expanded(workdir)
     if not folder.is_dir():
         raise ReportError(f"There is no folder {folder}; --workdir names the folder that launch/run.py wrote to.")
     try:
-        about, table = store.about(folder), store.load(folder)
+        about, table = description.read(folder), store.load(folder)
     except store.StoreError as error:
         raise ReportError(str(error)) from error
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def read(workdir: str | os.PathLike[str]) -> Run:
 
 def write_verdicts(run: Run, claims: Iterable[Claim] | None = None) -> list[Verdict]:
     """Holds the run's own claims, or those given, against its results, and writes `verdicts.json`."""
-    from icl_sim.studies.store import explained
+    from icl_sim.studies.files import explained
 
     if claims is None:
         claims = claims_module.from_json(run.about["claims"] if "claims" in run.about else [])
@@ -122,7 +122,7 @@ def write_report(
       claims: what to check instead of the claims that the study came with.
       tell: gets sentences about answers that are not finite and about figures with nothing to show.
     """
-    from icl_sim.studies.store import explained, write_atomically
+    from icl_sim.studies.files import explained, write_atomically
 
     run = read(workdir)
     for sentence in (*run.unanswered, *run.unmeasured):

@@ -27,12 +27,14 @@ from icl_sim.engine.program import Program
 from icl_sim.engine.simulate import Chunk
 from icl_sim.engine.simulate import simulate as simulate_group
 from icl_sim.studies import status
+from icl_sim.studies.files import explained
+from icl_sim.studies.locks import BusyError
 from icl_sim.studies.plan import Plan, plan
 from icl_sim.studies.progress import Progress
 from icl_sim.studies.rehearsal import rehearse
 from icl_sim.studies.shards import Shard, begun, checkpoint_folder, note_members, noted_members, pack
 from icl_sim.studies.stop import Stop
-from icl_sim.studies.store import BusyError, Store, explained, load, refuse_taken
+from icl_sim.studies.store import Store, load, refuse_taken
 from icl_sim.studies.study import Study
 from icl_sim.studies.table import Line, tabulated
 from icl_sim.studies.writers import Scalars, Writer

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from icl_sim.names import expanded
-from icl_sim.studies import shards, store
+from icl_sim.studies import description, locks, shards, store
 from icl_sim.studies.amounts import size, span
 from icl_sim.studies.table import Line
 
@@ -148,9 +148,9 @@ def read(workdir: str | os.PathLike, now: float | None = None) -> RunStatus:
     folder = expanded(workdir)
     if not folder.is_dir():
         raise store.StoreError(f"There is no folder {folder}; --workdir names the folder that launch/run.py wrote to.")
-    told, notes = store.about(folder), []
+    told, notes = description.read(folder), []
     if not (members := told["members"]):
-        raise store.StoreError(f"{folder / store.STUDY} tells of no members, so that there is nothing to say.")
+        raise store.StoreError(f"{folder / description.STUDY} tells of no members, so that there is nothing to say.")
     steps_M = np.asarray([member.get("steps", _steps(told, member)) for member in members], int)
     homes = {path: _home(path, len(members), notes) for path in shards.homes(folder)}
 
@@ -234,13 +234,13 @@ def _home(path: Path, members: int, notes: list[str]) -> _Home:
             lines.append((line, text))
         except ValueError as error:
             notes.append(f"Line {number} of {path / store.ROWS} is damaged ({error}).")
-    writer = store.writer(path)
+    writer = locks.writer(path)
     reached = [(line.ids, line.time or 0.0, line.step) for line, _ in lines]
     names = {name: line.ids for line, _ in lines for name in shards.checkpoint_names(line.ids)}
     for saved in path.glob(f"{shards.CHECKPOINTS}/*/*"):
         if saved.name.isdigit() and saved.parent.name in names:
             reached.append((names[saved.parent.name], _modified(saved), int(saved.name)))
-    return _Home(lines, writer, _modified(path / store.LOCK), sorted(reached, key=lambda at: at[1]))
+    return _Home(lines, writer, _modified(path / locks.LOCK), sorted(reached, key=lambda at: at[1]))
 
 
 def _packs(

@@ -9,32 +9,25 @@
 `rows.jsonl` is the truth and the table is made from it. A later line for the same members and step replaces
 the earlier one, so steps that are done again after a resume do no harm. A line without its end was cut off by
 a crash and is dropped.
-
-The whole run holds its lock alone; shards share it, and each holds its own alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
-import errno
-import fcntl
-import importlib.metadata
-import json
 import logging
 import os
-import platform
-import secrets
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from icl_sim.names import expanded
-from icl_sim.studies import records
+from icl_sim.studies import description, records
+from icl_sim.studies.description import STUDY
+from icl_sim.studies.files import StoreError, explained, write_atomically, write_once
+from icl_sim.studies.locks import PATIENCE, busy, locked, writer
 from icl_sim.studies.shards import Shard, homes
 from icl_sim.studies.table import Line, tabulated
 
@@ -44,51 +37,10 @@ if TYPE_CHECKING:
     from icl_sim.studies.plan import Plan
     from icl_sim.studies.study import Study
 
-STUDY, ROWS, RESULTS, LOCK = "study.json", "rows.jsonl", "results.parquet", "run.lock"
-PACKAGES = (
-    "icl_sim",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "ml_collections",
-)
+ROWS, RESULTS = "rows.jsonl", "results.parquet"
 _BYTES = b"icl_sim.bytes_of_rows"  # in the table's metadata: how much of rows.jsonl it holds
-_ABOUT = {  # what the parts of study.json are
-    "name": str,
-    "description": str,
-    "fingerprint": str,
-    "command": str,
-    "config": dict,
-    "versions": dict,
-    "devices": list,
-    "claims": list,
-    "figures": list,
-    "members": list,
-}
-_CONFIG = {"name": str, "task": dict, "training": dict, "headline": list}
-_TRAINING = {"steps": int}
-_MEMBER = {"predictor": str, "group": int, "steps": int}
-# Seconds until a lock that another holds counts as taken: who asks for the writer holds one for a moment, and the
-# shard that makes the table of all holds that of the whole.
-_MOMENT, _PATIENCE = 0.2, 10.0
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 log = logging.getLogger("icl_sim")
-
-
-class StoreError(ValueError):
-    """Something is wrong with a run's folder; the message is a sentence for its owner."""
-
-
-class BusyError(StoreError):
-    """Another process writes there."""
 
 
 class Store:
@@ -111,9 +63,9 @@ class Store:
         try:
             with explained(self.folder):
                 self.home.mkdir(parents=True, exist_ok=True)
-                self._locks.append(_locked(self.folder, shared=shard is not None))
+                self._locks.append(locked(self.folder, shared=shard is not None))
                 if shard is not None:
-                    self._locks.append(_locked(self.home))
+                    self._locks.append(locked(self.home))
                 self._open(study, plan, command)
         except BaseException:
             self._unlock()
@@ -123,14 +75,14 @@ class Store:
         path = self.folder / STUDY
         if not path.exists():
             _refuse_nameless(self.folder)
-            write_once(path, _json(_description(study, plan, command)))
-        self.about = about(self.folder)  # perhaps of another study, which began at the same moment
-        refuse_other(self.folder, self.about, study)
+            write_once(path, description.encoded(description.described(study, plan, command)))
+        self.about = description.read(self.folder)  # perhaps of another study, which began at the same moment
+        description.refuse_other(self.folder, self.about, study)
         # What to check and to draw needs no training: the newest counts.
         shown = {"claims": records.encode(study.claims), "figures": records.encode(study.figures)}
         if any(self.about.get(name) != value for name, value in shown.items()):
             self.about |= shown
-            write_atomically(path, _json(self.about))
+            write_atomically(path, description.encoded(self.about))
         self.lines: list[Line] = []
         self._steps: dict[int, set[int]] = {}
         self._ends: dict[int, int] = {}
@@ -199,47 +151,6 @@ class Store:
             os.close(lock)
 
 
-def about(workdir: str | os.PathLike) -> dict[str, Any]:
-    """What `study.json` says. Raises StoreError if there is none or if it is damaged."""
-    path = expanded(workdir) / STUDY
-    try:
-        told = json.loads(path.read_text())
-        _check_about(told)
-        return told
-    except FileNotFoundError:
-        raise StoreError(f"{workdir} holds no {STUDY}, so it is not the folder of a study's run.") from None
-    except (ValueError, RecursionError) as error:
-        raise StoreError(
-            f"{path} is damaged ({error}); without it {workdir} cannot be read or gone on with."
-        ) from error
-
-
-def _check_about(told: Any) -> None:
-    """Raises ValueError, the end of a sentence, if what `study.json` says is not what readers of it rely on."""
-    if not isinstance(told, dict) or not {"config", "members"} <= set(told):
-        raise ValueError("it is not the description of a study")
-    _check_kinds(told, _ABOUT, "its ")
-    _check_kinds(told["config"], _CONFIG, "its config.")
-    _check_kinds(told["config"].get("training", {}), _TRAINING, "its config.training.")
-    _check_kinds(told["config"].get("task", {}), {"kind": str}, "its config.task.")
-    for number, member in enumerate(told["members"]):
-        if not isinstance(member, dict) or not isinstance(member.get("point"), dict) or "predictor" not in member:
-            raise ValueError("a member of it has no predictor or no point")
-        _check_kinds(member, _MEMBER, f"member {number}'s ")
-        _check_kinds(member["point"], {"training.steps": int}, f"of member {number}'s point ")
-        if member["point"].keys() != told["members"][0]["point"].keys():
-            raise ValueError(f"the points of its members 0 and {number} do not name the same")
-
-
-def _check_kinds(told: Mapping[str, Any], kinds: Mapping[str, type], which: str) -> None:
-    words = {str: "text", int: "whole number from 0"}
-    for name, kind in kinds.items():
-        value = told.get(name)
-        sound = value is None or (isinstance(value, kind) and (kind is not int or 0 <= value < 2**31))
-        if not sound:
-            raise ValueError(f"{which}{name} is no {words.get(kind, kind.__name__)}")
-
-
 def is_tabulated(folder: Path) -> bool:
     """Whether the table of a run's folder holds all rows that there are."""
     path = folder / RESULTS
@@ -249,7 +160,7 @@ def is_tabulated(folder: Path) -> bool:
 def load(workdir: str | os.PathLike) -> pd.DataFrame:
     """The results of a run so far, finished or not: from `results.parquet` where it is complete, else from the rows."""
     folder = expanded(workdir)
-    told, path = about(folder), folder / RESULTS
+    told, path = description.read(folder), folder / RESULTS
     rows = [home / ROWS for home in homes(folder) if (home / ROWS).exists()]
     if path.exists() and (not rows or _bytes_held(path) == _bytes_of_rows(folder)):
         try:
@@ -263,116 +174,6 @@ def load(workdir: str | os.PathLike) -> pd.DataFrame:
     return tabulated([line for each in rows for line in _read_lines(each, repair=False)], told["members"])
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces a file as a whole: readers, and a crash, see the old content or the new."""
-    with _written_beside(path, content) as temporary:
-        os.replace(temporary, path)
-
-
-def write_once(path: Path, content: bytes) -> None:
-    """Makes a file as a whole; of several that make it at the same moment, the first one's stays."""
-    with _written_beside(path, content) as temporary:
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without hard links: the last one's stays
-            os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _written_beside(path: Path, content: bytes) -> Iterator[Path]:
-    """A file of this content beside another, which it can replace; if not, it is deleted."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")  # containers have equal process ids
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turns what the file system refuses into a sentence about the folder."""
-    full = f"The disk of {folder} is full. What was written is intact: make room and run again."
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StoreError(full) from error
-        if error.errno in _READ_ONLY:
-            raise StoreError(f"{folder} cannot be written to ({error.strerror}); choose another --workdir.") from error
-        where = error.filename or folder
-        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ELOOP):
-            raise StoreError(f"{where} is not a folder; choose another --workdir.") from error
-        if error.errno == errno.EISDIR:
-            raise StoreError(f"{where} is a folder, and a file belongs there; choose another --workdir.") from error
-        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
-            raise StoreError(f"{where} cannot be made ({error.strerror}); choose another --workdir.") from error
-        raise
-    except Exception as error:
-        # Checkpoints are written by a library of its own kinds of errors.
-        if "No space left" in str(error) or ("RESOURCE_EXHAUSTED" in str(error) and "writing" in str(error)):
-            raise StoreError(full) from error
-        raise
-
-
-def _locked(folder: Path, *, shared: bool = False) -> int:
-    """A descriptor that holds a folder's lock, which the system lets go when the process ends, however it ends."""
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    until = time.monotonic() + (_PATIENCE if shared else _MOMENT)
-    while True:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() < until:
-                time.sleep(0.02)
-                continue
-            os.close(descriptor)
-            raise _busy(folder, next(filter(None, map(writer, reversed(homes(folder)))), "unknown")) from None
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in _NO_LOCKS:
-                raise
-            raise StoreError(
-                f"The file system of {folder} has no locks ({error.strerror}), which keep two runs out of one folder; "
-                "choose another --workdir."
-            ) from error
-    if not shared:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()} of {platform.node()}".encode())
-    return descriptor
-
-
-def writer(folder: Path, patience: float = 0.0) -> str:
-    """Who holds the lock of a folder alone, as "PID of HOST", and for longer than `patience` seconds; empty if nobody
-    does."""
-    until = time.monotonic() + patience
-    while True:
-        try:
-            with open(folder / LOCK) as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return ""
-        except BlockingIOError:
-            if time.monotonic() < until:
-                time.sleep(0.02)
-                continue
-            return (folder / LOCK).read_text(errors="replace").strip()
-        except OSError:
-            return ""
-
-
-def _busy(folder: Path, who: str) -> BusyError:
-    advice = "wait for it or choose another --workdir"
-    if not who.endswith(f" of {platform.node()}"):  # a network disk may not hear that a machine is no more
-        advice += f"; if it is gone, delete {folder / LOCK}"
-    return BusyError(f"Process {who} is writing to {folder}; {advice}.")
-
-
 def refuse_taken(workdir: str | os.PathLike, study: Study, shard: Shard | None = None) -> None:
     """Raises StoreError for a folder that could not be opened to write a study there, or a shard of it.
 
@@ -382,13 +183,13 @@ def refuse_taken(workdir: str | os.PathLike, study: Study, shard: Shard | None =
     with explained(folder), contextlib.suppress(FileNotFoundError):
         os.listdir(folder)
     if (folder / STUDY).exists():
-        refuse_other(folder, about(folder), study)
+        description.refuse_other(folder, description.read(folder), study)
     else:
         _refuse_nameless(folder)
     taken = [(home, 0.0) for home in homes(folder)]
-    for home, patience in taken if shard is None else [(folder, _PATIENCE), (shard.folder(folder), 0.0)]:
+    for home, patience in taken if shard is None else [(folder, PATIENCE), (shard.folder(folder), 0.0)]:
         if who := writer(home, patience):
-            raise _busy(home, who)
+            raise busy(home, who)
 
 
 def _refuse_nameless(folder: Path) -> None:
@@ -397,57 +198,6 @@ def _refuse_nameless(folder: Path) -> None:
             f"{folder} holds {left[0]} of a run whose {STUDY} is gone, so that nobody knows what was run; choose "
             "another --workdir."
         )
-
-
-def refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:
-    from icl_sim.studies import codec
-
-    if "fingerprint" not in told:
-        raise StoreError(f"{folder / STUDY} is damaged: it has no fingerprint. Choose another --workdir.")
-    if told["fingerprint"] == codec.fingerprint(study):
-        return
-    there, here = told["config"], codec.jsonable(codec.encode(study))
-    names = codec.differences(there, here)
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    raise StoreError(
-        f"{folder} holds the study {there.get('name')!r} ({told['fingerprint']}), not this {study.name!r} "
-        f"({codec.fingerprint(study)}): they differ in {shown or 'how they were written'}. Choose another "
-        f"--workdir."
-    )
-
-
-def _description(study: Study, plan: Plan, command: str) -> dict[str, Any]:
-    import jax
-
-    from icl_sim.studies import codec
-
-    place = {
-        number: {"group": index, "steps": steps}
-        for index, (group, steps) in enumerate(zip(plan.groups, plan.steps, strict=True))
-        for number in group.ids
-    }
-    return {
-        "name": study.name,
-        "description": study.description,
-        "fingerprint": codec.fingerprint(study),
-        "command": command,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
-        "platform": platform.platform(),
-        "devices": [device.device_kind for device in jax.devices()],
-        "config": codec.jsonable(codec.encode(study)),
-        "claims": records.encode(study.claims),
-        "figures": records.encode(study.figures),
-        "members": [
-            {"id": entry.id, "predictor": entry.predictor, "point": codec.jsonable(entry.point), **place[entry.id]}
-            for entry in plan.entries
-        ],
-    }
-
-
-def _json(about: Mapping[str, Any]) -> bytes:
-    return json.dumps(about, indent=1, allow_nan=False).encode()
 
 
 def _read_lines(path: Path, *, repair: bool) -> list[Line]:
@@ -515,19 +265,3 @@ def _bytes_held(path: Path) -> int:
         return -1
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that this code is in, with a + if files were changed since."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else None

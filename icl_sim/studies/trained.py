@@ -15,7 +15,7 @@ from icl_sim.engine.checkpoints import newest
 from icl_sim.engine.program import is_trainable
 from icl_sim.engine.step import join
 from icl_sim.names import expanded
-from icl_sim.studies import codec, store
+from icl_sim.studies import codec, description
 from icl_sim.studies.measures import same
 from icl_sim.studies.plan import Entry, Plan, plan
 from icl_sim.studies.shards import checkpoint_folders
@@ -73,7 +73,7 @@ def _members(workdir: str | os.PathLike, predictor: str, where: Mapping[str, Val
     if not isinstance(where, Mapping | None):
         raise ValueError(f"where is {where!r}; it must map swept names to values, as in {{'seed': 0}}.")
     where, folder = dict(where or {}), expanded(workdir)
-    planned = plan(codec.decode(codec.from_json(store.about(folder)["config"])))
+    planned = plan(codec.decode(codec.from_json(description.read(folder)["config"])))
     names.require("The predictor", predictor, {entry.predictor: None for entry in planned.entries})
     entries = [entry for entry in planned.entries if entry.predictor == predictor]
     for name in where:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from icl_sim.studies import claims as claims_module
 from icl_sim.studies import curves, measures
 from icl_sim.studies.claims import Claim, Range
+from icl_sim.studies.files import write_atomically
 from icl_sim.studies.measures import count
 
 if TYPE_CHECKING:
@@ -151,8 +152,6 @@ def to_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
 
 def write(verdicts: Sequence[Verdict], path: str | os.PathLike[str]) -> None:
     """Writes `verdicts.json` atomically."""
-    from icl_sim.studies.store import write_atomically  # imports jax, which reading verdicts does not need
-
     write_atomically(Path(path), (json.dumps(to_json(verdicts), indent=2, allow_nan=False) + "\n").encode())
 
 

@@ -23,10 +23,11 @@ from icl_sim.engine.settings import Evaluation, Training
 from icl_sim.predictors import InWeightMLP
 from icl_sim.studies import runner
 from icl_sim.studies import stop as stopping
+from icl_sim.studies.files import StoreError
 from icl_sim.studies.plan import plan
 from icl_sim.studies.runner import run, simulate
 from icl_sim.studies.shards import CHECKPOINTS, MEMBERS
-from icl_sim.studies.store import ROWS, StoreError, load
+from icl_sim.studies.store import ROWS, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import product
 from icl_sim.tasks import ClassMixture, Prototypes

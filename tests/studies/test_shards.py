@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from icl_sim.studies import runner
+from icl_sim.studies import locks, runner
 from icl_sim.studies import shards as shards_module
-from icl_sim.studies import store as store_module
+from icl_sim.studies.files import StoreError
+from icl_sim.studies.locks import LOCK
 from icl_sim.studies.plan import plan
 from icl_sim.studies.runner import run
 from icl_sim.studies.shards import (
@@ -28,7 +29,7 @@ from icl_sim.studies.shards import (
     homes,
     pack,
 )
-from icl_sim.studies.store import LOCK, RESULTS, ROWS, Store, StoreError, load
+from icl_sim.studies.store import RESULTS, ROWS, Store, load
 from icl_sim.studies.sweep import product
 from tests.studies.fake_engine import STUDY, Killed, raise_at
 
@@ -175,7 +176,7 @@ def test_folders_that_are_no_shards_are_left_alone(tmp_path):
 
 
 def test_one_writer_a_shard_and_none_beside_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "_PATIENCE", 0.1)
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
     planned, (first, second) = plan(STUDY), shards(2)
     with Store(tmp_path, STUDY, planned, shard=first), Store(tmp_path, STUDY, planned, shard=second):
         with pytest.raises(StoreError, match=r"Process \d+ of .* is writing to .*1-of-2"):

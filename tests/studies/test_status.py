@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -12,10 +13,12 @@ import pytest
 from icl_sim.engine.settings import Training
 from icl_sim.predictors import Transformer
 from icl_sim.studies import status
-from icl_sim.studies import store as store_module
+from icl_sim.studies.description import STUDY
+from icl_sim.studies.files import StoreError
+from icl_sim.studies.locks import LOCK
 from icl_sim.studies.plan import plan
 from icl_sim.studies.shards import CHECKPOINTS, Shard, checkpoint_names
-from icl_sim.studies.store import ROWS, STUDY, Store, StoreError
+from icl_sim.studies.store import ROWS, Store
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import product
 from icl_sim.studies.table import Line
@@ -38,7 +41,7 @@ ERROR, LOSS, DIVERGED = ("summary", "icl_error"), ("training", "loss"), ("traini
 def clock(monkeypatch):
     """The time at which rows are written; locks are taken at 0."""
     now = [0.0]
-    monkeypatch.setattr(store_module.time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: now[0])
     monkeypatch.setattr(status, "_modified", lambda path: 0.0 if path.name != "900" else 26.0)
     return now
 
@@ -186,16 +189,16 @@ def test_what_is_no_run_is_a_sentence(tmp_path):
 def test_looking_never_keeps_a_writer_out(tmp_path):
     with opened(tmp_path):
         pass
-    with open(tmp_path / store_module.LOCK) as looked_at:
-        store_module.fcntl.flock(looked_at, store_module.fcntl.LOCK_SH)
+    with open(tmp_path / LOCK) as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
         tries = []
 
         def let_go(seconds):
             tries.append(seconds)
-            store_module.fcntl.flock(looked_at, store_module.fcntl.LOCK_UN)
+            fcntl.flock(looked_at, fcntl.LOCK_UN)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(store_module.time, "sleep", let_go)
+            patch.setattr(time, "sleep", let_go)
             with opened(tmp_path):
                 assert len(tries) == 1
 

@@ -17,12 +17,14 @@ import pandas as pd
 import pytest
 
 from icl_sim.predictors import Transformer
-from icl_sim.studies import figures
-from icl_sim.studies import store as store_module
+from icl_sim.studies import description, figures
+from icl_sim.studies.description import STUDY
 from icl_sim.studies.figures import Lines
+from icl_sim.studies.files import StoreError
+from icl_sim.studies.locks import LOCK
 from icl_sim.studies.plan import plan
 from icl_sim.studies.shards import Shard
-from icl_sim.studies.store import LOCK, RESULTS, ROWS, STUDY, Store, StoreError, about, load
+from icl_sim.studies.store import RESULTS, ROWS, Store, load
 from icl_sim.studies.study import Study
 from icl_sim.studies.sweep import product
 from icl_sim.studies.table import Line
@@ -177,23 +179,23 @@ def test_the_folder_of_another_study_is_refused_by_name(tmp_path):
 
 
 def test_of_two_studies_that_begin_in_a_folder_at_the_same_moment_one_is_refused(tmp_path, monkeypatch):
-    real, other = store_module._description, dataclasses.replace(STUDY_, task=ClassMixture(p_high=0.8))
+    real, other = description.described, dataclasses.replace(STUDY_, task=ClassMixture(p_high=0.8))
 
     def meanwhile(*args):
-        monkeypatch.setattr(store_module, "_description", real)
+        monkeypatch.setattr(description, "described", real)
         with Store(tmp_path, other, plan(other), shard=Shard(of=2, number=1)):
             return real(*args)
 
-    monkeypatch.setattr(store_module, "_description", meanwhile)
+    monkeypatch.setattr(description, "described", meanwhile)
     with pytest.raises(StoreError, match=r"differ in task\.p_high\b"):
         Store(tmp_path, STUDY_, plan(STUDY_), shard=Shard(of=2, number=2))
-    assert about(tmp_path)["config"]["task"]["p_high"] == 0.8 and not list(tmp_path.glob(".*tmp"))
+    assert description.read(tmp_path)["config"]["task"]["p_high"] == 0.8 and not list(tmp_path.glob(".*tmp"))
 
 
 def test_a_file_system_without_hard_links_does(tmp_path, monkeypatch):
     with failing(monkeypatch, "link", errno.EPERM):
         filled(tmp_path)
-    assert about(tmp_path)["name"] == "mine" and not list(tmp_path.glob(".*tmp"))
+    assert description.read(tmp_path)["name"] == "mine" and not list(tmp_path.glob(".*tmp"))
 
 
 def test_what_to_check_and_draw_is_taken_anew(tmp_path):
@@ -201,7 +203,7 @@ def test_what_to_check_and_draw_is_taken_anew(tmp_path):
     figure = Lines(name="mine", title="Mine")
     with opened(tmp_path, dataclasses.replace(STUDY_, figures=(figure,))) as store:
         assert store.ended_at(IDS) == 7
-    assert figures.from_json(about(tmp_path)["figures"]) == (figure,)
+    assert figures.from_json(description.read(tmp_path)["figures"]) == (figure,)
 
 
 def test_another_name_is_the_same_study(tmp_path):
@@ -220,7 +222,7 @@ def test_a_damaged_study_json_is_named(tmp_path, damage):
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     with pytest.raises(StoreError, match=r"holds no study\.json"):
-        about(tmp_path)
+        description.read(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="is not a folder"):
         opened(tmp_path / "file")
@@ -256,7 +258,7 @@ def failing(monkeypatch, name, number, after=0):
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module.os, name, fail)
+        patch.setattr(os, name, fail)
         yield
 
 
@@ -286,73 +288,6 @@ def test_a_table_that_does_not_fit_leaves_the_old_one(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*tmp"))
 
 
-def test_processes_of_one_number_in_two_containers_may_write_a_file_at_the_same_time(tmp_path, monkeypatch):
-    real = os.fsync
-
-    def meanwhile(descriptor):
-        monkeypatch.setattr(store_module.os, "fsync", real)
-        store_module.write_atomically(tmp_path / "file", b"of the other")
-        assert (tmp_path / "file").read_bytes() == b"of the other"
-        real(descriptor)
-
-    monkeypatch.setattr(store_module.os, "fsync", meanwhile)
-    store_module.write_atomically(tmp_path / "file", b"of the one")
-    assert (tmp_path / "file").read_bytes() == b"of the one" and len(list(tmp_path.iterdir())) == 1
-
-
 def test_a_read_only_folder_is_a_sentence(tmp_path, monkeypatch):
     with failing(monkeypatch, "open", errno.EROFS), pytest.raises(StoreError, match="cannot be written to"):
         opened(tmp_path)
-
-
-def test_a_file_system_without_locks_is_a_sentence(tmp_path, monkeypatch):
-    def refuse(*args):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(store_module.fcntl, "flock", refuse)
-    with pytest.raises(StoreError, match=rf"The file system of {tmp_path} has no locks \(No locks available\)"):
-        opened(tmp_path)
-
-
-def test_a_full_disk_under_a_checkpoint_is_told_like_any_other(tmp_path):
-    with pytest.raises(StoreError, match="is full"), store_module.explained(tmp_path):
-        raise RuntimeError("RESOURCE_EXHAUSTED: Error writing: No space left on device")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "[]",
-        "{}",
-        "3",
-        "[" * 100_000,
-        '{"config": {}, "members": 3}',
-        '{"config": [], "members": []}',
-        '{"config": {}, "members": [{"id": 0}]}',
-        '{"config": {}, "members": [], "versions": [1]}',
-        '{"config": {}, "members": [], "claims": {}}',
-        '{"config": {"name": 3}, "members": []}',
-        '{"config": {"training": []}, "members": []}',
-        '{"config": {"training": {"steps": "x"}}, "members": []}',
-        '{"config": {"headline": "x"}, "members": []}',
-        '{"config": {"task": "x"}, "members": []}',
-        '{"config": {}, "members": [{"predictor": [], "point": {}}]}',
-        '{"config": {}, "members": [{"predictor": "a", "point": {}, "steps": "x"}]}',
-        '{"config": {}, "members": [{"predictor": "a", "point": {}, "steps": 1e400}]}',
-        '{"config": {}, "members": [{"predictor": "a", "point": {}, "steps": -1}]}',
-        '{"config": {}, "members": [{"predictor": "a", "point": {}, "group": []}]}',
-        '{"config": {}, "members": [{"predictor": "a", "point": {"training.steps": []}}]}',
-        '{"config": {}, "members": [{"predictor": "a", "point": {}}, {"predictor": "a", "point": {"seed": 0}}]}',
-    ],
-)
-def test_a_study_json_that_describes_no_study_is_damaged(tmp_path, content):
-    (tmp_path / "study.json").write_text(content)
-    with pytest.raises(StoreError, match="damaged"):
-        about(tmp_path)
-
-
-def test_what_is_damaged_in_a_study_json_is_named(tmp_path):
-    member = {"predictor": "a", "point": {}, "steps": 1}
-    (tmp_path / STUDY).write_text(json.dumps({"config": {}, "members": [member, member | {"steps": "x"}]}))
-    with pytest.raises(StoreError, match=r"damaged \(member 1's steps is no whole number from 0\)"):
-        about(tmp_path)
