@@ -96,8 +96,8 @@ def ask(
 ) -> Answers:
     """Scores the candidates of every query.
 
-    Demonstrations are encoded once, and all queries and candidates look at the same keys and values. Where every
-    candidate is one token, a query is one pass; otherwise it is one more for each longer candidate.
+    Demonstrations are encoded once and every query once, and all candidates look at the same keys and values. Where
+    some candidates have several tokens, these go through the model in one more pass for each batch.
 
     Args:
       shots: whether the demonstrations stand before each query (ICL), or nothing does (ZSL, FT).
@@ -117,40 +117,39 @@ def ask(
         )
     require_known(architecture, (prompts.context, prompts.start, *prompts.queries, *prompts.candidates))
     before = prompts.context if shots else prompts.start
-    cache = encoded(architecture, params, before)
+    caches = encoded(architecture, params, before)
     shown_K = prompts.shown if shots else np.zeros(0, np.int64)
     extra = prompts.candidates[0] if record and place == "first_candidate" else ()
-    size = max(map(len, prompts.candidates))
     lengths_C = np.asarray([len(one) for one in prompts.candidates])
-    first_C = jnp.asarray([one[0] for one in prompts.candidates])
+    size, longer = lengths_C.max(), np.flatnonzero(lengths_C > 1)
+    candidate_CJ = np.asarray([(*one, *[0] * (size - len(one))) for one in prompts.candidates], np.int32)
     count = len(prompts.queries)
     logits_NC = np.zeros((count, len(lengths_C)))
     log_probs_NCJ = np.zeros((count, len(lengths_C), size))
     kept: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     for rows, ids_BT, lengths_B in _batches([one + extra for one in prompts.queries], batch_size):
         ends_B = np.asarray([len(prompts.queries[row]) for row in rows]) - 1
-        told = _pass(architecture, params, cache, ids_BT, lengths_B, _padded(ends_B, len(ids_BT)), first_C, record)
+        ends_B, first_C, goes_on = _padded(ends_B, len(ids_BT)), candidate_CJ[:, 0], bool(len(longer))
+        told, own = _pass(architecture, params, caches, ids_BT, lengths_B, ends_B, first_C, record, goes_on)
         logits_BC, log_probs_BC, seen = jax.tree.map(lambda leaf: np.asarray(leaf), told)
         logits_NC[rows], log_probs_NCJ[rows, :, 0] = logits_BC[: len(rows)], log_probs_BC[: len(rows)]
         if record:
-            kept.append((rows, _cut(seen, len(rows), len(before), cache, shown_K)))
-    for number, candidate in enumerate(prompts.candidates):
-        if len(candidate) > 1:  # of the others the first pass says all
-            log_probs_NCJ[:, number, : len(candidate)] = _continued(
-                architecture, params, cache, prompts.queries, candidate, batch_size
-            )
+            kept.append((rows, _cut(seen, len(rows), len(before), caches, shown_K)))
+        if own is not None:
+            log_probs_CBJ = np.asarray(_after(architecture, params, (*caches, own), candidate_CJ[longer]))
+            log_probs_NCJ[rows[:, None], longer, 1:] = np.swapaxes(log_probs_CBJ[:, : len(rows)], 0, 1)
     found = scores.candidate_scores(log_probs_NCJ, lengths_C, logits_NC, normalisation)
     lengths_N = [len(one) + len(extra) for one in prompts.queries]
     return Answers(found, np.asarray(prompts.labels), _joined(kept, lengths_N) if record else None)
 
 
-def encoded(architecture: Architecture, params: Params, tokens: Tokens) -> Cache | None:
-    """Keys and values of what stands before all queries, of one sequence; None if nothing does."""
+def encoded(architecture: Architecture, params: Params, tokens: Tokens) -> tuple[Cache, ...]:
+    """Keys and values of what stands before all queries, of one sequence; none if nothing does."""
     if not tokens:
-        return None
+        return ()
     ids_BT = np.zeros((1, _rounded(len(tokens), _CONTEXT_STEP)), np.int32)
     ids_BT[0, : len(tokens)] = tokens
-    return _encoded(architecture, params, ids_BT, np.asarray([len(tokens)], np.int32))
+    return (_encoded(architecture, params, ids_BT, np.asarray([len(tokens)], np.int32)),)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -158,23 +157,25 @@ def _encoded(architecture: Architecture, params: Params, ids_BT: Array, lengths_
     return decoder.forward(architecture, params, ids_BT, lengths_B=lengths_B).cache
 
 
-@functools.partial(jax.jit, static_argnums=(0, 7))
+@functools.partial(jax.jit, static_argnums=(0, 7, 8))
 def _pass(
     architecture: Architecture,
     params: Params,
-    cache: Cache | None,
+    caches: tuple[Cache, ...],
     ids_BT: Array,
     lengths_B: Array,
     ends_B: Array,
     first_C: Array,
     record: bool,
-) -> tuple[Array, Array, Any]:
-    """Logits and log-probabilities of tokens after the token at `ends_B`, `[B, C]`; records at the last token."""
+    goes_on: bool,
+) -> tuple[tuple[Array, Array, Any], Cache | None]:
+    """Logits and log-probabilities of tokens after the token at `ends_B`, `[B, C]`; records at the last token; and,
+    if it goes on, a cache of the tokens up to the one at `ends_B`."""
     out = decoder.forward(
         architecture,
         params,
         ids_BT,
-        cache=cache,
+        caches=caches,
         lengths_B=lengths_B,
         record=_RECORDS if record else (),
         recorded_BP=(lengths_B - 1)[:, None],
@@ -183,35 +184,30 @@ def _pass(
     logits_BV = decoder.unembed(architecture, params, last_BD)
     logits_BC = logits_BV[:, first_C]
     seen = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), out.record)  # of halves numpy knows no products
-    return logits_BC, logits_BC - jax.nn.logsumexp(logits_BV, axis=-1, keepdims=True), seen
-
-
-def _continued(
-    architecture: Architecture,
-    params: Params,
-    cache: Cache | None,
-    queries: Sequence[Tokens],
-    candidate: Tokens,
-    batch_size: int,
-) -> np.ndarray:
-    """log p of every token of a candidate after each query, `[N, J]`."""
-    found_NJ = np.zeros((len(queries), len(candidate)))
-    for rows, ids_BT, lengths_B in _batches([one + candidate[:-1] for one in queries], batch_size):
-        told_BJ = _after(architecture, params, cache, ids_BT, lengths_B, np.asarray(candidate, np.int32))
-        found_NJ[rows] = np.asarray(told_BJ)[: len(rows)]
-    return found_NJ
+    told = logits_BC, logits_BC - jax.nn.logsumexp(logits_BV, axis=-1, keepdims=True), seen
+    if not goes_on:
+        return told, None
+    until_BT = jnp.arange(ids_BT.shape[1])[None] <= ends_B[:, None]
+    return told, dataclasses.replace(out.cache, position_BS=jnp.where(until_BT, out.cache.position_BS, -1))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _after(
-    architecture: Architecture, params: Params, cache: Cache | None, ids_BT: Array, lengths_B: Array, candidate_J: Array
-) -> Array:
-    """log p of a candidate's tokens, all but the last of which end each sequence, `[B, J]`."""
-    out = decoder.forward(architecture, params, ids_BT, cache=cache, lengths_B=lengths_B)
-    at_BJ = lengths_B[:, None] - len(candidate_J) + jnp.arange(len(candidate_J))[None]
-    hidden_BJD = jnp.take_along_axis(out.hidden_BTD, at_BJ[..., None], axis=1)
-    log_probs_BJV = jax.nn.log_softmax(decoder.unembed(architecture, params, hidden_BJD))
-    return jnp.take_along_axis(log_probs_BJV, candidate_J[None, :, None], axis=2)[..., 0]
+def _after(architecture: Architecture, params: Params, caches: tuple[Cache, ...], candidate_CJ: Array) -> Array:
+    """log p of every token of candidates but their first, after what the caches hold, `[C, B, J-1]`."""
+    sequences = len(caches[-1].position_BS)
+
+    def hidden(candidate_J: Array) -> Array:
+        ids_BJ = jnp.broadcast_to(candidate_J[None, :-1], (sequences, len(candidate_J) - 1))
+        return decoder.forward(architecture, params, ids_BJ, caches=caches).hidden_BTD
+
+    def log_probs(one: tuple[Array, Array]) -> Array:
+        hidden_BJD, candidate_J = one
+        logits_BJV = decoder.unembed(architecture, params, hidden_BJD)
+        told_BJ = jnp.take_along_axis(logits_BJV, candidate_J[None, 1:, None], axis=2)[..., 0]
+        return told_BJ - jax.nn.logsumexp(logits_BJV, axis=-1)
+
+    # One after the other: logits of all at once would be the largest array by far.
+    return jax.lax.map(log_probs, (jax.vmap(hidden)(candidate_CJ), candidate_CJ))
 
 
 def _batches(sequences: Sequence[Tokens], batch_size: int):
@@ -236,10 +232,10 @@ def _rounded(length: int, step: int) -> int:
 
 
 def _cut(
-    seen: dict[str, np.ndarray], count: int, before: int, cache: Cache | None, shown_K: np.ndarray
+    seen: dict[str, np.ndarray], count: int, before: int, caches: tuple[Cache, ...], shown_K: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The record of the real rows of a batch, queries first; logits split into the query's own and the context's."""
-    slots = 0 if cache is None else cache.position_BS.shape[1]
+    slots = sum(cache.position_BS.shape[1] for cache in caches)
     logits_ABHS = seen["logits"][:, :count, :, 0]
     return {
         "attention": np.swapaxes(seen["attention"][:, :count, 0], 0, 1),

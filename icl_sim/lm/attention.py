@@ -1,4 +1,4 @@
-"""Attention of the tokens of a pass to a cache and to each other.
+"""Attention of the tokens of a pass to caches and to each other.
 
 Axes as in `icl_sim.lm.layers`: H query heads, G key heads, S slots, K coordinates of a head.
 """
@@ -6,6 +6,7 @@ Axes as in `icl_sim.lm.layers`: H query heads, G key heads, S slots, K coordinat
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -28,7 +29,7 @@ def attend(
     q_BTHK: Array,
     k_BTGK: Array,
     v_BTGK: Array,
-    past: Past | None,
+    past: tuple[Past, ...],
     visible_BTS: Array,
     decay_BTS: Array | None,
 ) -> Array:
@@ -39,11 +40,11 @@ def attend(
     Args:
       q_BTHK: queries, scaled and rotated.
       k_BTGK, v_BTGK: keys, rotated, and values of the pass; query head h reads those of head h // (H / G).
-      past: keys and values before them, whose slots come first.
+      past: keys and values before them, whose slots come first, in this order.
       visible_BTS: which slots each token sees. B may be 1.
       decay_BTS: weights of values to be added to those of the softmax (momentum), the same for all heads.
     """
-    T, old = q_BTHK.shape[1], 0 if past is None else past.key_BSGK.shape[1]
+    T, old = q_BTHK.shape[1], sum(each.key_BSGK.shape[1] for each in past)
     stretch = max(LEAST_STRETCH, -(-T // MOST_STRETCHES))
     mixes = []
     for start in range(0, T, stretch):
@@ -58,21 +59,21 @@ def _stretch(
     q_BTHK: Array,
     k_BTGK: Array,
     v_BTGK: Array,
-    past: Past | None,
+    past: tuple[Past, ...],
     visible_BTS: Array,
     decay_BTS: Array | None,
 ) -> Array:
     """The same for one stretch; the softmax is in float32.
 
-    Slots of the cache and of the pass are summed apart, and the mix is divided, not the map: so nothing as large as the
-    map is copied. M are the queries of one key head, R T.
+    Slots of each cache and of the pass are summed apart, and the mix is divided, not the map: so nothing as large as
+    the map is copied. M are the queries of one key head, R T.
     """
     B, T, H, K = q_BTHK.shape
     G = k_BTGK.shape[2]
     q_GBMK = _by_head(q_BTHK, G)
-    parts = [(k_BTGK, v_BTGK)] if past is None else [past, (k_BTGK, v_BTGK)]
-    old = 0 if past is None else past.key_BSGK.shape[1]
-    cuts = [slice(0, None)] if past is None else [slice(0, old), slice(old, None)]
+    parts = [*past, Past(k_BTGK, v_BTGK)]
+    ends = itertools.accumulate((key_BSGK.shape[1] for key_BSGK, _ in parts), initial=0)
+    cuts = [slice(start, end) for start, end in itertools.pairwise(ends)]
 
     def scores(key_BSGK: Array, cut: slice) -> Array:
         score_GBMS = _product(q_GBMK, jnp.transpose(key_BSGK, (2, 0, 3, 1)))
@@ -96,11 +97,11 @@ def _stretch(
     return jnp.reshape(jnp.transpose(mix_GBRTK, (1, 3, 0, 2, 4)), (B, T, H * K))
 
 
-def logits(q_BTHK: Array, k_BTGK: Array, past: Past | None) -> Array:
+def logits(q_BTHK: Array, k_BTGK: Array, past: tuple[Past, ...]) -> Array:
     """Products of queries with the keys of the past, then of the pass, `[B, H, T, S]` in float32, unmasked."""
     B, T, H, _ = q_BTHK.shape
     q_GBMK = _by_head(q_BTHK, k_BTGK.shape[2])
-    keys = [k_BTGK] if past is None else [past.key_BSGK, k_BTGK]
+    keys = [*(key_BSGK for key_BSGK, _ in past), k_BTGK]
     logits_GBMS = jnp.concatenate([_product(q_GBMK, jnp.transpose(key, (2, 0, 3, 1))) for key in keys], axis=-1)
     return jnp.reshape(jnp.swapaxes(logits_GBMS, 0, 1), (B, H, T, -1))
 

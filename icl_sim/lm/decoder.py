@@ -14,7 +14,7 @@ Kernels are `[layers, inputs, outputs]`. Queries, keys and values have kernels o
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,7 +29,7 @@ from icl_sim.types import Array, Key, Params, setting
 
 @setting
 class Cache:
-    """What later tokens need of earlier ones, from `forward`.
+    """What later tokens need of those of one pass, from `forward`.
 
     A cache of one sequence (B = 1) serves a batch of any size without being copied.
 
@@ -49,7 +49,7 @@ class Decoded:
 
     Attributes:
       hidden_BTD: after the final norm; `unembed` makes logits of it, or of the tokens of it that matter.
-      cache: of all tokens so far, those of the cache passed in first.
+      cache: of the tokens of this pass alone; the next pass takes the caches of all before it.
       record: what was asked for of `RECORDS`, a layer axis first.
     """
 
@@ -63,7 +63,7 @@ def forward(
     params: Params,
     ids_BT: Array,
     *,
-    cache: Cache | None = None,
+    caches: Sequence[Cache] = (),
     lengths_B: Array | None = None,
     record: bool | Iterable[str] = (),
     recorded_BP: Array | None = None,
@@ -73,12 +73,12 @@ def forward(
 
     Args:
       ids_BT: tokens, padded on the right with any id.
-      cache: what comes before them, of one sequence for all or of one for each.
+      caches: what comes before them, in order, each of one sequence for all or of one for each.
       lengths_B: how many tokens of each row are real; None for all. Numbers at padded tokens mean nothing.
       record: names of intermediates to return, or True for all:
         "attention" `[layers, B, P, D]`, what attention adds, after the output projection, before any norm of it and
         before the residual add; "logits" `[layers, B, H, P, S]`, products of queries and keys, scaled and rotated,
-        before mask and softmax, slots of the cache first; "query" `[layers, B, P, H K]`, scaled, before rotation,
+        before mask and softmax, slots of the caches first; "query" `[layers, B, P, H K]`, scaled, before rotation,
         heads concatenated; "key" and "value" `[layers, B, P, G K]`, before rotation; "block" `[layers, B, P, D]`, the
         stream after the block.
       recorded_BP: the tokens whose intermediates are returned, indices into T; None for all, P = T.
@@ -92,20 +92,22 @@ def forward(
         architecture,
         params,
         ids_BT,
-        cache=cache,
+        caches=caches,
         lengths_B=lengths_B,
         recorded_BP=recorded_BP,
         momentum=momentum,
     )
 
-    def step(x_BTD: Array, each: tuple[Params, Any, Past | None]):
+    def step(x_BTD: Array, each: tuple[Params, Any, tuple[Past, ...]]):
         layer_params, layer, past = each
         x_BTD, own, seen = parts(architecture).layer.apply(layer_params, x_BTD, place, past, layer, record)
         return x_BTD, (own, seen)
 
-    past = None if cache is None else Past(cache.key_LBSGK, cache.value_LBSGK)
+    past = tuple(Past(cache.key_LBSGK, cache.value_LBSGK) for cache in caches)
     x_BTD, (own, seen) = jax.lax.scan(step, x_BTD, (params["layers"], per_layer(architecture), past))
-    return Decoded(hidden_BTD=finish(architecture, params, x_BTD), cache=_joined(cache, own, place), record=seen)
+    slot_BT = jnp.broadcast_to(place.slot_BS[:, -ids_BT.shape[1] :], ids_BT.shape)
+    cache = Cache(key_LBSGK=own.key_BSGK, value_LBSGK=own.value_BSGK, position_BS=slot_BT)
+    return Decoded(hidden_BTD=finish(architecture, params, x_BTD), cache=cache, record=seen)
 
 
 def begin(
@@ -113,24 +115,21 @@ def begin(
     params: Params,
     ids_BT: Array,
     *,
-    cache: Cache | None = None,
+    caches: Sequence[Cache] = (),
     lengths_B: Array | None = None,
     recorded_BP: Array | None = None,
     momentum: Momentum | None = None,
 ) -> tuple[Array, Place]:
     """The stream before the first layer, `[B, T, D]`, and what all layers need to know beside it; as in `forward`."""
     number_T = jnp.arange(ids_BT.shape[1], dtype=jnp.int32)
-    if cache is None:
-        position_BT = number_T[None]
-    else:
-        position_BT = jnp.max(cache.position_BS, axis=1, initial=-1, keepdims=True) + 1 + number_T[None]
-    slot_BS = position_BT
+    last_B1 = (jnp.max(cache.position_BS, axis=1, initial=-1, keepdims=True) for cache in caches)
+    position_BT = functools.reduce(jnp.maximum, last_B1, jnp.full((1, 1), -1, jnp.int32)) + 1 + number_T[None]
+    own_BT = position_BT
     if lengths_B is not None:
-        slot_BS = jnp.where(number_T[None] < lengths_B[:, None], position_BT, -1)
-    if cache is not None:
-        rows = max(cache.position_BS.shape[0], slot_BS.shape[0])
-        both = (jnp.broadcast_to(x, (rows, x.shape[1])) for x in (cache.position_BS, slot_BS))
-        slot_BS = jnp.concatenate(list(both), axis=1)
+        own_BT = jnp.where(number_T[None] < lengths_B[:, None], position_BT, -1)
+    slots = [*(cache.position_BS for cache in caches), own_BT]
+    rows = max(map(len, slots))
+    slot_BS = jnp.concatenate([jnp.broadcast_to(x, (rows, x.shape[1])) for x in slots], axis=1)
     sine_XBTJ, cosine_XBTJ = angles(architecture, position_BT) if architecture.positions == "rope" else (None, None)
     place = Place(position_BT, slot_BS, sine_XBTJ, cosine_XBTJ, recorded_BP, momentum)
     return parts(architecture).embedding.apply(params["embedding"], ids_BT, position_BT), place
@@ -148,7 +147,6 @@ def block(
     x_BTD: Array,
     place: Place,
     *,
-    cache: Past | None = None,
     record: bool | Iterable[str] = (),
 ) -> tuple[Array, Mapping[str, Array]]:
     """One layer on the stream: what it makes of it, and its record without the layer axis.
@@ -156,7 +154,7 @@ def block(
     With `begin` before and `finish` after, going through all layers is `forward`.
     """
     layer_params, own = layer
-    x_BTD, _, seen = parts(architecture).layer.apply(layer_params, x_BTD, place, cache, own, records(record))
+    x_BTD, _, seen = parts(architecture).layer.apply(layer_params, x_BTD, place, (), own, records(record))
     return x_BTD, seen
 
 
@@ -202,16 +200,3 @@ def records(record: bool | Iterable[str]) -> tuple[str, ...]:
     for name in record:
         names.require("A record", name, RECORDS)
     return record
-
-
-def _joined(cache: Cache | None, own: Past, place: Place) -> Cache:
-    """The slots of the cache, then those of the pass."""
-
-    def join(old: Array, new: Array) -> Array:
-        return jnp.concatenate([jnp.broadcast_to(old, (*new.shape[:2], *old.shape[2:])), new], axis=2)
-
-    key_LBSGK, value_LBSGK = own.key_BSGK, own.value_BSGK
-    if cache is not None:
-        key_LBSGK, value_LBSGK = join(cache.key_LBSGK, key_LBSGK), join(cache.value_LBSGK, value_LBSGK)
-    position_BS = jnp.broadcast_to(place.slot_BS, (key_LBSGK.shape[1], place.slot_BS.shape[1]))
-    return Cache(key_LBSGK=key_LBSGK, value_LBSGK=value_LBSGK, position_BS=position_BS)

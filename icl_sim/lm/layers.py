@@ -1,6 +1,6 @@
 """The block of a pretrained decoder and its ends, as modules behind the seam.
 
-Axes beside those of `icl_sim.types`: S slots of keys, those of a cache before those of the pass itself; G heads of keys
+Axes beside those of `icl_sim.types`: S slots of keys, those of caches before those of the pass itself; G heads of keys
 and values; R query heads to each of these; K coordinates of a head; J pairs of rotated coordinates; P positions that
 are recorded; E width of token embeddings; V tokens of the vocabulary.
 """
@@ -57,7 +57,7 @@ class Place(NamedTuple):
 
     Attributes:
       position_BT: of every token, from 0.
-      slot_BS: the position of every key, those of the cache first; -1 for a slot to be overlooked.
+      slot_BS: the position of every key, those of the caches first; -1 for a slot to be overlooked.
       sine_XBTJ, cosine_XBTJ: of the angles of the X distinct ropes; None without RoPE.
       recorded_BP: the tokens that are recorded; None for all.
       momentum: what is added to attention, if anything.
@@ -124,7 +124,7 @@ class Block(nnx.Module):
         self,
         x_BTD: Array,
         place: Place,
-        past: Past | None,
+        past: tuple[Past, ...],
         layer: Mapping[str, Array],
         record: tuple[str, ...],
     ) -> tuple[Array, Past, dict[str, Array]]:

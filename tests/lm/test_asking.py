@@ -45,7 +45,7 @@ def alone(params, tokens):
 @pytest.mark.parametrize("shots", [False, True])
 @pytest.mark.parametrize("normalisation", ["sum", "mean", "none"])
 def test_scores_are_those_of_whole_sequences(params, shots, normalisation):
-    prompts = dataclasses.replace(PROMPTS, candidates=(tuple(b"no"), tuple(b"yes")))
+    prompts = dataclasses.replace(PROMPTS, candidates=(tuple(b"no"), tuple(b"!"), tuple(b"yes")))
     told = asking.ask(ARCHITECTURE, params, prompts, shots=shots, normalisation=normalisation, batch_size=2)
     before = prompts.context if shots else prompts.start
     for query, row in zip(prompts.queries, told.scores_NC, strict=True):
@@ -84,9 +84,15 @@ def test_records_are_those_of_whole_sequences(params, shots, place):
     assert told.context_NAK.shape == (3, 2, len(b"good: yesbad: no") if shots else 0)
 
 
+def test_candidates_do_not_see_the_one_that_is_recorded(params):
+    plain = asking.ask(ARCHITECTURE, params, PROMPTS, shots=True, batch_size=2)
+    recorded = asking.ask(ARCHITECTURE, params, PROMPTS, shots=True, batch_size=2, record=True, place="first_candidate")
+    np.testing.assert_allclose(plain.scores_NC, recorded.scores_NC, atol=2e-4)
+
+
 def test_candidates_of_one_token_take_one_pass(params, monkeypatch):
     short = dataclasses.replace(PROMPTS, candidates=((110,), (121,)))
-    monkeypatch.setattr(asking, "_continued", None)
+    monkeypatch.setattr(asking, "_after", None)
     told = asking.ask(ARCHITECTURE, params, short, shots=True, batch_size=2)
     _, log_probs, _ = alone(params, PROMPTS.context + PROMPTS.queries[0])
     np.testing.assert_allclose(told.scores_NC[0], log_probs[-1, [110, 121]], atol=2e-4)

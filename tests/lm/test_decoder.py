@@ -68,32 +68,49 @@ def close(a, b):
 def test_a_shared_cache_changes_nothing(params, ids_BT, whole, padding):
     context_BT = jnp.pad(ids_BT[:1, :CONTEXT], ((0, 0), (0, padding)))
     cache = forward(MIXED, params, context_BT, lengths_B=jnp.asarray([CONTEXT])).cache
-    later = forward(MIXED, params, ids_BT[:, CONTEXT:], cache=cache, record=RECORDS)
+    later = forward(MIXED, params, ids_BT[:, CONTEXT:], caches=(cache,), record=RECORDS)
     close(later.hidden_BTD, whole.hidden_BTD[:, CONTEXT:])
     close(later.record["attention"], whole.record["attention"][:, :, CONTEXT:])
     slots = np.r_[:CONTEXT, CONTEXT + padding : T + padding]
     close(later.record["logits"][..., slots], whole.record["logits"][..., CONTEXT:, :])
-    real = later.cache.position_BS[0] >= 0
-    np.testing.assert_array_equal(later.cache.position_BS[0][real], np.arange(T))
-    close(later.cache.key_LBSGK[:, :, real], whole.cache.key_LBSGK)
+    np.testing.assert_array_equal(later.cache.position_BS[0], np.arange(CONTEXT, T))
+    close(later.cache.key_LBSGK, whole.cache.key_LBSGK[:, :, CONTEXT:])
 
 
 def test_stretches_of_queries_change_nothing(params, ids_BT, whole, monkeypatch):
     """Twelve tokens attend in stretches of 5, 5 and 2, of their own keys and after a cache."""
     monkeypatch.setattr(attention, "LEAST_STRETCH", 5)
-    stretched = jax.jit(lambda ids_BT, cache: decoder.forward(MIXED, params, ids_BT, cache=cache))
-    first = stretched(ids_BT, None)
+    stretched = jax.jit(lambda ids_BT, caches: decoder.forward(MIXED, params, ids_BT, caches=caches))
+    first = stretched(ids_BT, ())
     close(first.hidden_BTD, whole.hidden_BTD)
-    close(stretched(ids_BT, first.cache).hidden_BTD, forward(MIXED, params, ids_BT, cache=whole.cache).hidden_BTD)
+    close(
+        stretched(ids_BT, (first.cache,)).hidden_BTD,
+        forward(MIXED, params, ids_BT, caches=(whole.cache,)).hidden_BTD,
+    )
 
 
 def test_rows_of_different_lengths_go_on_from_their_own_ends(params, ids_BT, whole):
     lengths_B = jnp.asarray([7, 9, 8])
     first = forward(MIXED, params, ids_BT[:, :9], lengths_B=lengths_B)
     following_BT = jnp.stack([row[length : length + 3] for row, length in zip(ids_BT, lengths_B, strict=True)])
-    later = forward(MIXED, params, following_BT, cache=first.cache)
+    later = forward(MIXED, params, following_BT, caches=(first.cache,))
     for row, length in enumerate(lengths_B.tolist()):
         close(later.hidden_BTD[row], whole.hidden_BTD[row, length : length + 3])
+
+
+def test_a_pass_goes_on_from_all_before_it(params, ids_BT, whole):
+    """A shared context, rows of their own lengths after it, of which some tokens are then hidden, and what follows."""
+    first = forward(MIXED, params, ids_BT[:1, :4]).cache
+    second = forward(MIXED, params, ids_BT[:, 4:10], caches=(first,), lengths_B=jnp.asarray([3, 6, 4])).cache
+    following_BT = jnp.stack([row[length : length + 2] for row, length in zip(ids_BT, (7, 10, 8), strict=True)])
+    later = forward(MIXED, params, following_BT, caches=(first, second), record=("logits",))
+    for row, length in enumerate((7, 10, 8)):
+        close(later.hidden_BTD[row], whole.hidden_BTD[row, length : length + 2])
+        slots = np.r_[:length, 10:12]
+        close(
+            later.record["logits"][:, row][..., slots],
+            whole.record["logits"][:, row, :, length : length + 2, : length + 2],
+        )
 
 
 def test_layers_one_by_one_are_the_whole(params, ids_BT, whole):
@@ -167,7 +184,7 @@ def test_momentum_adds_its_sum_of_values(params, ids_BT):
     difference = with_it.record["attention"] - plain.record["attention"]
     close(difference[0], added @ one["layers"]["output"]["kernel"][0])
     cache = forward(flat, one, ids_BT[:1, :CONTEXT], momentum=momentum).cache
-    later = forward(flat, one, ids_BT[:, CONTEXT:], cache=cache, momentum=momentum)
+    later = forward(flat, one, ids_BT[:, CONTEXT:], caches=(cache,), momentum=momentum)
     close(later.hidden_BTD, with_it.hidden_BTD[:, CONTEXT:])
 
 
