@@ -180,7 +180,7 @@ def page_data(table: pd.DataFrame, quantities: Sequence[Quantity], specs: Sequen
     entry is at each seed's selected checkpoint (`curves.select`). In the point, null is a setting of other predictors.
     Positions are as another swept name, of the quantities that a figure shows over positions.
     """
-    from icl_sim.studies.drawing import Scale
+    from icl_sim.studies.canvas import Scale
 
     rows, selected = (_with_positions(quantities, specs, part) for part in (table, curves.select(table)))
     at_positions = rows[POSITION] != MEAN
