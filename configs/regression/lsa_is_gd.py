@@ -41,6 +41,7 @@ TASK = Regression(
 TRAINING = icl.Training(steps=5_000, batch_size=2048, learning_rate=1e-3, clip_norm=10.0)
 EVALUATION = icl.Evaluation(sequences=10_000, batch_size=1_000, points=6)
 SCALES = {"paper": 1, "quick": 5}
+LAW = "x uniform on (-.5, .5)^10, y = w.x, w normal, 10 pairs and a query"
 
 ETA = float(risks.best_rate_uniform(10, 10, half_width=HALF_WIDTH))
 GD, GD_LOSS = GradientDescent(rate=ETA), float(risks.best_one_step_uniform(10, 10, half_width=HALF_WIDTH))
@@ -333,6 +334,7 @@ PARTS = {
     "lengths": {
         # At 100 pairs there are worse minima; from here no seed that was tried ends in one.
         "predictors": {"gdpp_2": tuned(2, plus_plus=True, rate=5.0)},
+        "law": "x uniform on (-.5, .5)^10, y = w.x, w normal, 10 to 100 pairs and a query",
         "sweep": icl.zip_(
             {
                 "task.context_length": tuple(SHRINK),
@@ -355,6 +357,7 @@ PARTS = {
     "sine": {
         "predictors": {"embedded": LinearAttention(embedding=40, mlp_ratio=4), "lsa": LinearAttention()},
         "task": TASK.replace(function=Sine(), inputs=Uniform(half_width=5.0), dim=1),
+        "law": "x uniform on (-5, 5), y = a sin(x + rho), a uniform on (.1, 5), rho on (0, pi), 10 pairs and a query",
         "figures": (_LAYERS,),
         "training": {"steps": 20_000},
     },
@@ -367,7 +370,7 @@ def get_config(arg=""):
     training = dataclasses.replace(TRAINING, **part.get("training", {}))
     study = icl.Study(
         name=f"Linear attention and gradient descent ({', '.join(chosen.values())})",
-        description="von Oswald et al. 2023: x uniform on (-.5, .5)^10, y = w.x, w normal, 10 pairs and a query.",
+        description=f"von Oswald et al. 2023: {part.get('law', LAW)}.",
         task=part.get("task", TASK),
         predictors=part["predictors"],
         references=part.get("references", {}),
