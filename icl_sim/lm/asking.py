@@ -106,10 +106,12 @@ def ask(
       record: whether to record.
 
     Raises:
-      ValueError: where the tokenizer's ids are beyond the model's vocabulary, or candidates are told apart by their
-        first tokens, and some begin alike.
+      ValueError: where a candidate has no tokens, where the tokenizer's ids are beyond the model's vocabulary, or where
+        candidates are told apart by their first tokens, and some begin alike.
     """
     require("place", place, PLACES)
+    if not all(prompts.candidates):
+        raise ValueError(f"Candidate {list(map(len, prompts.candidates)).index(0)} has no tokens; each must have one.")
     if normalisation == "none" and len({one[0] for one in prompts.candidates}) < len(prompts.candidates):
         raise ValueError(
             "The normalisation 'none' scores candidates by their first tokens alone, and some begin alike; allowed "
@@ -123,13 +125,14 @@ def ask(
     lengths_C = np.asarray([len(one) for one in prompts.candidates])
     size, longer = lengths_C.max(), np.flatnonzero(lengths_C > 1)
     candidate_CJ = np.asarray([(*one, *[0] * (size - len(one))) for one in prompts.candidates], np.int32)
+    first_C, goes_on = candidate_CJ[:, 0], len(longer) > 0 and normalisation != "none"
     count = len(prompts.queries)
     logits_NC = np.zeros((count, len(lengths_C)))
     log_probs_NCJ = np.zeros((count, len(lengths_C), size))
     kept: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     for rows, ids_BT, lengths_B in _batches([one + extra for one in prompts.queries], batch_size):
         ends_B = np.asarray([len(prompts.queries[row]) for row in rows]) - 1
-        ends_B, first_C, goes_on = _padded(ends_B, len(ids_BT)), candidate_CJ[:, 0], bool(len(longer))
+        ends_B = _padded(ends_B, len(ids_BT))
         told, own = _pass(architecture, params, caches, ids_BT, lengths_B, ends_B, first_C, record, goes_on)
         logits_BC, log_probs_BC, seen = jax.tree.map(lambda leaf: np.asarray(leaf), told)
         logits_NC[rows], log_probs_NCJ[rows, :, 0] = logits_BC[: len(rows)], log_probs_BC[: len(rows)]

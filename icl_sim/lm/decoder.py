@@ -122,17 +122,21 @@ def begin(
 ) -> tuple[Array, Place]:
     """The stream before the first layer, `[B, T, D]`, and what all layers need to know beside it; as in `forward`."""
     number_T = jnp.arange(ids_BT.shape[1], dtype=jnp.int32)
-    last_B1 = (jnp.max(cache.position_BS, axis=1, initial=-1, keepdims=True) for cache in caches)
-    position_BT = functools.reduce(jnp.maximum, last_B1, jnp.full((1, 1), -1, jnp.int32)) + 1 + number_T[None]
+    before_BS = _beside(*(cache.position_BS for cache in caches), jnp.zeros((1, 0), jnp.int32))
+    position_BT = jnp.max(before_BS, axis=1, initial=-1, keepdims=True) + 1 + number_T[None]
     own_BT = position_BT
     if lengths_B is not None:
         own_BT = jnp.where(number_T[None] < lengths_B[:, None], position_BT, -1)
-    slots = [*(cache.position_BS for cache in caches), own_BT]
-    rows = max(map(len, slots))
-    slot_BS = jnp.concatenate([jnp.broadcast_to(x, (rows, x.shape[1])) for x in slots], axis=1)
+    slot_BS = _beside(before_BS, own_BT)
     sine_XBTJ, cosine_XBTJ = angles(architecture, position_BT) if architecture.positions == "rope" else (None, None)
     place = Place(position_BT, slot_BS, sine_XBTJ, cosine_XBTJ, recorded_BP, momentum)
     return parts(architecture).embedding.apply(params["embedding"], ids_BT, position_BT), place
+
+
+def _beside(*parts: Array) -> Array:
+    """Slots after each other, those of one sequence for all."""
+    rows = max(map(len, parts))
+    return jnp.concatenate([jnp.broadcast_to(part, (rows, part.shape[1])) for part in parts], axis=1)
 
 
 def layer_of(architecture: Architecture, params: Params, number: int | Array) -> tuple[Params, Mapping[str, Array]]:

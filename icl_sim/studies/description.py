@@ -92,6 +92,7 @@ def _check_kinds(told: Mapping[str, Any], kinds: Mapping[str, type], which: str)
 
 
 def refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:
+    """Raises StoreError unless the folder, of which this is told, is of the same study."""
     from icl_sim.studies import codec
 
     if "fingerprint" not in told:
@@ -108,7 +109,8 @@ def refuse_other(folder: Path, told: Mapping[str, Any], study: Study) -> None:
     )
 
 
-def described(study: Study, plan: Plan, command: str) -> dict[str, Any]:
+def of(study: Study, plan: Plan, command: str) -> dict[str, Any]:
+    """What `study.json` says of a study that is planned so."""
     import jax
 
     from icl_sim.studies import codec
@@ -138,7 +140,8 @@ def described(study: Study, plan: Plan, command: str) -> dict[str, Any]:
     }
 
 
-def encoded(told: Mapping[str, Any]) -> bytes:
+def to_bytes(told: Mapping[str, Any]) -> bytes:
+    """The content of `study.json`."""
     return json.dumps(told, indent=1, allow_nan=False).encode()
 
 

@@ -70,6 +70,7 @@ def writer(folder: Path, patience: float = 0.0) -> str:
 
 
 def busy(folder: Path, who: str) -> BusyError:
+    """The error that names who writes to a folder, and what to do about it."""
     advice = "wait for it or choose another --workdir"
     if not who.endswith(f" of {platform.node()}"):  # a network disk may not hear that a machine is no more
         advice += f"; if it is gone, delete {folder / LOCK}"

@@ -20,6 +20,7 @@ from icl_sim.studies import claims as claims_module
 from icl_sim.studies import curves, figures, palette, presets, remarks, resolution, verdicts, wording
 from icl_sim.studies.claims import Claim
 from icl_sim.studies.figures import POSITION, QUANTITY, STEP, Spec
+from icl_sim.studies.files import StoreError, explained, write_atomically
 from icl_sim.studies.quantities import Quantity, headlines, known_range, pairs
 from icl_sim.studies.verdicts import Verdict
 
@@ -82,7 +83,7 @@ def read(workdir: str | os.PathLike[str]) -> Run:
         raise ReportError(f"There is no folder {folder}; --workdir names the folder that launch/run.py wrote to.")
     try:
         about, table = description.read(folder), store.load(folder)
-    except store.StoreError as error:
+    except StoreError as error:
         raise ReportError(str(error)) from error
     except FileNotFoundError:
         raise ReportError(f"{folder} holds no results yet; launch/run.py writes them.") from None
@@ -98,8 +99,6 @@ def read(workdir: str | os.PathLike[str]) -> Run:
 
 def write_verdicts(run: Run, claims: Iterable[Claim] | None = None) -> list[Verdict]:
     """Holds the run's own claims, or those given, against its results, and writes `verdicts.json`."""
-    from icl_sim.studies.files import explained
-
     if claims is None:
         claims = claims_module.from_json(run.about["claims"] if "claims" in run.about else [])
     found = verdicts.evaluate(claims, run.table, run.config)
@@ -122,8 +121,6 @@ def write_report(
       claims: what to check instead of the claims that the study came with.
       tell: gets sentences about answers that are not finite and about figures with nothing to show.
     """
-    from icl_sim.studies.files import explained, write_atomically
-
     run = read(workdir)
     for sentence in (*run.unanswered, *run.unmeasured):
         tell(sentence)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from icl_sim.names import expanded
-from icl_sim.studies import description, locks, shards, store
+from icl_sim.studies import description, files, locks, shards, store
 from icl_sim.studies.amounts import size, span
 from icl_sim.studies.table import Line
 
@@ -147,10 +147,10 @@ def read(workdir: str | os.PathLike, now: float | None = None) -> RunStatus:
     """
     folder = expanded(workdir)
     if not folder.is_dir():
-        raise store.StoreError(f"There is no folder {folder}; --workdir names the folder that launch/run.py wrote to.")
+        raise files.StoreError(f"There is no folder {folder}; --workdir names the folder that launch/run.py wrote to.")
     told, notes = description.read(folder), []
     if not (members := told["members"]):
-        raise store.StoreError(f"{folder / description.STUDY} tells of no members, so that there is nothing to say.")
+        raise files.StoreError(f"{folder / description.STUDY} tells of no members, so that there is nothing to say.")
     steps_M = np.asarray([member.get("steps", _steps(told, member)) for member in members], int)
     homes = {path: _home(path, len(members), notes) for path in shards.homes(folder)}
 

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icl_sim.names import expanded
-from icl_sim.studies import description, records
+from icl_sim.studies import description, locks, records
 from icl_sim.studies.description import STUDY
 from icl_sim.studies.files import StoreError, explained, write_atomically, write_once
-from icl_sim.studies.locks import PATIENCE, busy, locked, writer
+from icl_sim.studies.locks import busy, locked, writer
 from icl_sim.studies.shards import Shard, homes
 from icl_sim.studies.table import Line, tabulated
 
@@ -75,14 +75,14 @@ class Store:
         path = self.folder / STUDY
         if not path.exists():
             _refuse_nameless(self.folder)
-            write_once(path, description.encoded(description.described(study, plan, command)))
+            write_once(path, description.to_bytes(description.of(study, plan, command)))
         self.about = description.read(self.folder)  # perhaps of another study, which began at the same moment
         description.refuse_other(self.folder, self.about, study)
         # What to check and to draw needs no training: the newest counts.
         shown = {"claims": records.encode(study.claims), "figures": records.encode(study.figures)}
         if any(self.about.get(name) != value for name, value in shown.items()):
             self.about |= shown
-            write_atomically(path, description.encoded(self.about))
+            write_atomically(path, description.to_bytes(self.about))
         self.lines: list[Line] = []
         self._steps: dict[int, set[int]] = {}
         self._ends: dict[int, int] = {}
@@ -187,7 +187,7 @@ def refuse_taken(workdir: str | os.PathLike, study: Study, shard: Shard | None =
     else:
         _refuse_nameless(folder)
     taken = [(home, 0.0) for home in homes(folder)]
-    for home, patience in taken if shard is None else [(folder, PATIENCE), (shard.folder(folder), 0.0)]:
+    for home, patience in taken if shard is None else [(folder, locks.PATIENCE), (shard.folder(folder), 0.0)]:
         if who := writer(home, patience):
             raise busy(home, who)
 

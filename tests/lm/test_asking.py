@@ -111,6 +111,12 @@ def test_an_unknown_place_names_the_nearest(params):
         asking.ask(ARCHITECTURE, params, PROMPTS, shots=False, place="prompt-end")
 
 
+def test_a_candidate_without_tokens_is_refused(params):
+    empty = dataclasses.replace(PROMPTS, candidates=(tuple(b"no"), ()))
+    with pytest.raises(ValueError, match="Candidate 1 has no tokens"):
+        asking.ask(ARCHITECTURE, params, empty, shots=False)
+
+
 @pytest.mark.parametrize("where", ["queries", "candidates", "demonstrations"])
 def test_ids_that_the_model_does_not_have_are_refused(params, where):
     beyond = (*getattr(PROMPTS, where)[:-1], (ARCHITECTURE.vocab_size + 3,))

@@ -99,12 +99,12 @@ def test_rows_of_different_lengths_go_on_from_their_own_ends(params, ids_BT, who
 
 
 def test_a_pass_goes_on_from_all_before_it(params, ids_BT, whole):
-    """A shared context, rows of their own lengths after it, of which some tokens are then hidden, and what follows."""
+    """A shared context, rows of their own lengths after it, one of them empty, and what follows."""
     first = forward(MIXED, params, ids_BT[:1, :4]).cache
-    second = forward(MIXED, params, ids_BT[:, 4:10], caches=(first,), lengths_B=jnp.asarray([3, 6, 4])).cache
-    following_BT = jnp.stack([row[length : length + 2] for row, length in zip(ids_BT, (7, 10, 8), strict=True)])
+    second = forward(MIXED, params, ids_BT[:, 4:10], caches=(first,), lengths_B=jnp.asarray([3, 6, 0])).cache
+    following_BT = jnp.stack([row[length : length + 2] for row, length in zip(ids_BT, (7, 10, 4), strict=True)])
     later = forward(MIXED, params, following_BT, caches=(first, second), record=("logits",))
-    for row, length in enumerate((7, 10, 8)):
+    for row, length in enumerate((7, 10, 4)):
         close(later.hidden_BTD[row], whole.hidden_BTD[row, length : length + 2])
         slots = np.r_[:length, 10:12]
         close(

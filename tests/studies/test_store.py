@@ -179,14 +179,14 @@ def test_the_folder_of_another_study_is_refused_by_name(tmp_path):
 
 
 def test_of_two_studies_that_begin_in_a_folder_at_the_same_moment_one_is_refused(tmp_path, monkeypatch):
-    real, other = description.described, dataclasses.replace(STUDY_, task=ClassMixture(p_high=0.8))
+    real, other = description.of, dataclasses.replace(STUDY_, task=ClassMixture(p_high=0.8))
 
     def meanwhile(*args):
-        monkeypatch.setattr(description, "described", real)
+        monkeypatch.setattr(description, "of", real)
         with Store(tmp_path, other, plan(other), shard=Shard(of=2, number=1)):
             return real(*args)
 
-    monkeypatch.setattr(description, "described", meanwhile)
+    monkeypatch.setattr(description, "of", meanwhile)
     with pytest.raises(StoreError, match=r"differ in task\.p_high\b"):
         Store(tmp_path, STUDY_, plan(STUDY_), shard=Shard(of=2, number=2))
     assert description.read(tmp_path)["config"]["task"]["p_high"] == 0.8 and not list(tmp_path.glob(".*tmp"))

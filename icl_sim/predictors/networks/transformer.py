@@ -22,8 +22,8 @@ from icl_sim.predictors.networks.encoder import Encoder, encode, features, with_
 from icl_sim.predictors.networks.initial import INITIAL, draw
 from icl_sim.predictors.networks.intermediates import Clamps
 from icl_sim.predictors.networks.positions import POSITIONS, sinusoid
-from icl_sim.predictors.networks.stack import Plan, network
 from icl_sim.predictors.networks.tokens import EMBEDDINGS, TOKENS
+from icl_sim.predictors.networks.transformer_network import Plan, network
 from icl_sim.types import Array, Batch, Key, Leaf, Outputs, Params, Predictor, setting, static
 
 MAX_DEPTH = 1000  # blocks are traced one by one
