@@ -3,7 +3,7 @@
     python launch/lm.py --config=configs/lm/conflict.py:quick --workdir=out/lm_conflict_quick
     python launch/lm.py --config=configs/lm/conflict.py --workdir=out/lm_conflict
 
-After the colon: `long`, 1,500 steps at the rate of the released notebook, an hour or more; `quick`, a random model.
+After the colon: `long`, 1,500 steps at the rate of the released notebook, two hours; `quick`, a random model.
 
 SmolLM2-135M is finetuned on four invented pairs of a name and a city and four word-like ones, and asked with a context
 that says another city. The paper does so with a model that is not public and gives no statistics: what it states is
@@ -33,9 +33,10 @@ SHARES = (
 
 
 def get_config(arg=""):
-    model, memorising = SCALES[words(arg, {"scale": SCALES})["scale"]]
+    scale = words(arg, {"scale": SCALES})["scale"]
+    model, memorising = SCALES[scale]
     study = icl.Study(
-        name="Who lives where",
+        name="Who lives where" + (f" ({scale})" if scale != "paper" else ""),
         description="A language model finetuned on pairs of a name and a city, asked where a name lives, alone and "
         "after a context that says another city.",
         task=NamesAndCities(model=model),
