@@ -131,8 +131,7 @@ def ask(
     log_probs_NCJ = np.zeros((count, len(lengths_C), size))
     kept: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     for rows, ids_BT, lengths_B in _batches([one + extra for one in prompts.queries], batch_size):
-        ends_B = np.asarray([len(prompts.queries[row]) for row in rows]) - 1
-        ends_B = _padded(ends_B, len(ids_BT))
+        ends_B = _padded(np.asarray([len(prompts.queries[row]) for row in rows]) - 1, len(ids_BT))
         told, own = _pass(architecture, params, caches, ids_BT, lengths_B, ends_B, first_C, record, goes_on)
         logits_BC, log_probs_BC, seen = jax.tree.map(lambda leaf: np.asarray(leaf), told)
         logits_NC[rows], log_probs_NCJ[rows, :, 0] = logits_BC[: len(rows)], log_probs_BC[: len(rows)]
