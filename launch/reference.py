@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from absl import app, flags
 
+from icl_sim.studies.files import explained, write_atomically
+
 if TYPE_CHECKING:
     from icl_sim.studies.report import Run
     from icl_sim.studies.verdicts import Verdict
@@ -25,8 +27,6 @@ INDEX = "README.md"
 
 
 def main(argv: list[str]) -> int:
-    from icl_sim.studies.files import explained, write_atomically
-
     try:
         if len(argv) < 2:
             raise ValueError("Which runs? Name the folders that launch/run.py wrote to.")
@@ -46,7 +46,6 @@ def main(argv: list[str]) -> int:
 def page(argument: str, out: Path) -> tuple[str, ...]:
     """Writes the page of the run FOLDER or FOLDER:FIGURE,FIGURE; returns its line of the index."""
     from icl_sim.studies import report, summary
-    from icl_sim.studies.files import write_atomically
 
     folder, _, wanted = argument.partition(":")
     run = report.read(folder)
@@ -88,7 +87,6 @@ def _image(run: Run, figure: str, out: Path, name: str) -> str:
     from PIL import Image
 
     from icl_sim.studies import report
-    from icl_sim.studies.files import write_atomically
 
     packed = io.BytesIO()
     with Image.open(run.folder / report.FIGURES / f"{figure}.png") as image:
