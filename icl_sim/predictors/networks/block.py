@@ -86,21 +86,38 @@ def _standardised(x_RD: Array) -> tuple[Array, Array]:
     return centred_RD * inverse_R1, inverse_R1
 
 
+_GELU_SLOPE, _GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
+
+
 @jax.custom_jvp
 def tanh_gelu(x: Array) -> Array:
-    """The GELU with tanh (Hendrycks & Gimpel 2016), keeping of itself for the gradient its slope alone."""
-    return jax.nn.gelu(x, approximate=True)
+    """The GELU with tanh (Hendrycks & Gimpel 2016): of x the part (1 + tanh z) / 2, which is sigmoid(2 z).
+
+    Its slope is made of x and of itself, which the next product keeps anyway; nothing else is stored for the gradient.
+    """
+    return x * jax.nn.sigmoid(_GELU_SLOPE * x * (1 + _GELU_CUBIC * x * x))
 
 
 @tanh_gelu.defjvp
 def _tanh_gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
-    scale, cubic = math.sqrt(2 / math.pi), 0.044715
-    square = x * x
-    tanh = jnp.tanh(scale * x * (1 + cubic * square))
-    half = 0.5 * (1 + tanh)
-    slope = half + 0.5 * x * (1 - tanh * tanh) * scale * (1 + 3 * cubic * square)
-    return x * half, slope * dx
+    y = tanh_gelu(x)
+    part = _part(x, y)
+    return y, (part + x * part * (1 - part) * _GELU_SLOPE * (1 + 3 * _GELU_CUBIC * x * x)) * dx
+
+
+@jax.custom_jvp
+def _part(x: Array, y: Array) -> Array:
+    """The part y of x that the GELU lets through."""
+    tiny = jnp.abs(x) < 1e-30
+    return jnp.where(tiny, 0.5, y / jnp.where(tiny, 1, x))
+
+
+@_part.defjvp
+def _part_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (x, y), (dx, _) = primals, tangents  # of x alone, which makes y: quotients of differences are noise near 0
+    part = _part(x, y)
+    return part, part * (1 - part) * _GELU_SLOPE * (1 + 3 * _GELU_CUBIC * x * x) * dx
 
 
 class Block(nnx.Module):

@@ -78,12 +78,21 @@ def test_heads_that_cannot_be_halved_are_refused():
         Transformer(width=12, heads=2, block="replaced", position="rotary").check()
 
 
-def test_the_gelu_with_a_slope_of_its_own_is_that_of_jax():
-    """Values, gradient and second derivative: where it is steep, flat, and saturated."""
-    x_N = jnp.linspace(-8, 8, 401)
-    own, library = ((f, jax.grad(f), jax.grad(jax.grad(f))) for f in (tanh_gelu, jax.nn.gelu))
-    for mine, theirs in zip(own, library, strict=True):
-        np.testing.assert_allclose(jax.vmap(mine)(x_N), jax.vmap(theirs)(x_N), atol=1e-4)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 5e-5), ("float64", 1e-12)])
+def test_the_gelu_with_a_slope_of_its_own_is_that_of_jax(dtype, tolerance):
+    """Values, gradient and second derivative: at 0, where it is steep, flat, and saturated."""
+
+    def derivatives(f, x_N):
+        return [np.asarray(jax.vmap(g)(x_N)) for g in (f, jax.grad(f), jax.grad(jax.grad(f)))]
+
+    x_N = np.concatenate([np.linspace(-8, 8, 401), [0, 1e-38, -1e-20, 1e-7, 1e-3, -50]]).astype(dtype)
+    with jax.enable_x64(True):
+        exact = derivatives(jax.nn.gelu, jnp.asarray(x_N, "float64"))
+    with jax.enable_x64(dtype == "float64"):
+        own = derivatives(tanh_gelu, jnp.asarray(x_N))
+    for mine, theirs in zip(own, exact, strict=True):
+        assert mine.dtype == dtype
+        np.testing.assert_allclose(mine, theirs, atol=tolerance)
 
 
 def test_standardised_rows_have_the_derivatives_of_the_formula():
