@@ -2,12 +2,12 @@
 
 Parameters are a plain nested dict:
 
-    embedding: token [V, E]; position [*, D] where learned; project/kernel [E, D] where E is not D
+    embedding: token [V, E]; position [*, D] where learned; project/kernel [D, E] where E is not D
     layers:    attention_norm, query, key, value, output, mlp_norm, gate, up, down, ...; all leaves [layers, ...]
-    final:     norm; project/kernel [D, E]
+    final:     norm; project/kernel [E, D]
     head:      token [V, E] where not tied; bias [V]
 
-Kernels are `[layers, inputs, outputs]`. Queries, keys and values have kernels of their own in every family, so that
+Kernels are `[layers, outputs, inputs]`. Queries, keys and values have kernels of their own in every family, so that
 "keys and values only" is a choice of names.
 """
 
