@@ -100,9 +100,10 @@ class Linear(nnx.Module):
     def __init__(
         self, inputs: int, outputs: int, *, use_bias: bool, kernel_init: Callable[..., Array], rngs: nnx.Rngs
     ):
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (outputs, inputs)))
+        # Drawn as flax's, inputs first and with a key for the bias: a seed is the network that published runs had.
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (inputs, outputs)).T)
         if use_bias:
-            self.bias = nnx.Param(jnp.zeros(outputs))
+            self.bias = nnx.Param(nnx.initializers.zeros(rngs.params(), (outputs,)))
 
     def __call__(self, x: Array) -> Array:
         y = jnp.einsum("...I,OI->...O", x, self.kernel[...])
