@@ -93,7 +93,7 @@ _GELU_SLOPE, _GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
 def tanh_gelu(x: Array) -> Array:
     """The GELU with tanh (Hendrycks & Gimpel 2016): of x the part (1 + tanh z) / 2, which is sigmoid(2 z).
 
-    Its slope is made of x and of itself, which the next product keeps anyway; nothing else is stored for the gradient.
+    Its slope is made of x and of itself, which the next product keeps anyway, so that XLA need not keep a tanh beside.
     """
     return x * jax.nn.sigmoid(_GELU_SLOPE * x * (1 + _GELU_CUBIC * x * x))
 
