@@ -103,7 +103,7 @@ def _tanh_gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array
     (x,), (dx,) = primals, tangents
     y = tanh_gelu(x)
     part = _part(x, y)
-    return y, (part + x * part * (1 - part) * _GELU_SLOPE * (1 + 3 * _GELU_CUBIC * x * x)) * dx
+    return y, (part + x * _part_slope(x, part)) * dx
 
 
 @jax.custom_jvp
@@ -117,7 +117,11 @@ def _part(x: Array, y: Array) -> Array:
 def _part_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (x, y), (dx, _) = primals, tangents  # of x alone, which makes y: quotients of differences are noise near 0
     part = _part(x, y)
-    return part, part * (1 - part) * _GELU_SLOPE * (1 + 3 * _GELU_CUBIC * x * x) * dx
+    return part, _part_slope(x, part) * dx
+
+
+def _part_slope(x: Array, part: Array) -> Array:
+    return part * (1 - part) * _GELU_SLOPE * (1 + 3 * _GELU_CUBIC * x * x)
 
 
 class Block(nnx.Module):
