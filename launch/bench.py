@@ -83,10 +83,12 @@ def main(argv: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
 
-    from icl_sim.engine.devices import use_all_cores
+    from icl_sim.engine.devices import share_all_cores, use_all_cores
 
-    if _CASE.value != "lm_forward":  # whose one model has all cores as one device
-        use_all_cores(_DEVICES.value)  # before anything asks for a device
+    if _CASE.value == "lm_forward":  # before anything asks for a device
+        share_all_cores()
+    else:
+        use_all_cores(_DEVICES.value)
     members = _MEMBERS.value or CASES[_CASE.value]
     if _CASE.value == "lm_forward":
         try:

@@ -133,11 +133,10 @@ def _run(spread: bool, report: Callable[[str], None]) -> int:
             signal.signal(name, lambda *_: sys.exit(_STOPPED_EXIT_CODE.value))
 
     from icl_sim.engine import cache, hosts
-    from icl_sim.engine.devices import require, use_all_cores
+    from icl_sim.engine.devices import require, share_all_cores, use_all_cores
     from icl_sim.engine.layout import Layout
 
-    if spread:
-        use_all_cores()  # before anything asks for a device
+    (use_all_cores if spread else share_all_cores)()  # before anything asks for a device
     hosts.connect(_DISTRIBUTED.value, coordinator=_COORDINATOR.value, processes=_PROCESSES.value, number=_PROCESS.value)
     require()
     cache.keep_compiled()

@@ -32,6 +32,8 @@ def attend(
     past: tuple[Past, ...],
     visible_BTS: Array,
     decay_BTS: Array | None,
+    *,
+    some: bool = False,
 ) -> Array:
     """The mix of values that each token sees, heads concatenated, `[B, T, A]`.
 
@@ -43,7 +45,10 @@ def attend(
       past: keys and values before them, whose slots come first, in this order.
       visible_BTS: which slots each token sees. B may be 1.
       decay_BTS: weights of values to be added to those of the softmax (momentum), the same for all heads.
+      some: whether queries are not those of all tokens of the pass in order; they then attend together.
     """
+    if some:
+        return _stretch(q_BTHK, k_BTGK, v_BTGK, past, visible_BTS, decay_BTS)
     T, old = q_BTHK.shape[1], sum(each.key_BSGK.shape[1] for each in past)
     stretch = max(LEAST_STRETCH, -(-T // MOST_STRETCHES))
     mixes = []

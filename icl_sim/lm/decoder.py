@@ -2,12 +2,12 @@
 
 Parameters are a plain nested dict:
 
-    embedding: token [V, E]; position [*, D] where learned; project/kernel [D, E] where E is not D
+    embedding: token [V, E]; position [*, D] where learned; project/kernel [E, D] where E is not D
     layers:    attention_norm, query, key, value, output, mlp_norm, gate, up, down, ...; all leaves [layers, ...]
-    final:     norm; project/kernel [E, D]
+    final:     norm; project/kernel [D, E]
     head:      token [V, E] where not tied; bias [V]
 
-Kernels are `[layers, outputs, inputs]`. Queries, keys and values have kernels of their own in every family, so that
+Kernels are `[layers, inputs, outputs]`. Queries, keys and values have kernels of their own in every family, so that
 "keys and values only" is a choice of names.
 """
 
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from icl_sim import names
 from icl_sim.lm.architecture import Architecture
 from icl_sim.lm.attention import Past
-from icl_sim.lm.layers import RECORDS, Momentum, Place, angles, parts, per_layer
+from icl_sim.lm.layers import RECORDS, Momentum, Place, angles, parts, per_layer, tokens_at
 from icl_sim.types import Array, Key, Params, setting
 
 
@@ -67,6 +67,7 @@ def forward(
     lengths_B: Array | None = None,
     record: bool | Iterable[str] = (),
     recorded_BP: Array | None = None,
+    asked_BP: Array | None = None,
     momentum: Momentum | None = None,
 ) -> Decoded:
     """Runs tokens through the decoder, causally. Pure; jit it with `architecture` and `record` static.
@@ -82,6 +83,8 @@ def forward(
         heads concatenated; "key" and "value" `[layers, B, P, G K]`, before rotation; "block" `[layers, B, P, D]`, the
         stream after the block.
       recorded_BP: the tokens whose intermediates are returned, indices into T; None for all, P = T.
+      asked_BP: the tokens whose `hidden_BTD` are returned, T then being P; None for all. Of the last layer only what
+        they need is computed, unless something is recorded. Not for gradients, which would be of a stack per layer.
       momentum: what attention adds to its mix (Dai et al. 2023, section 5).
 
     Raises:
@@ -98,13 +101,25 @@ def forward(
         momentum=momentum,
     )
 
-    def step(x_BTD: Array, each: tuple[Params, Any, tuple[Past, ...]]):
+    def step(x_BTD: Array, each: tuple[Params, Any, tuple[Past, ...]], place: Place = place):
         layer_params, layer, past = each
         x_BTD, own, seen = parts(architecture).layer.apply(layer_params, x_BTD, place, past, layer, record)
         return x_BTD, (own, seen)
 
     past = tuple(Past(cache.key_LBSGK, cache.value_LBSGK) for cache in caches)
-    x_BTD, (own, seen) = jax.lax.scan(step, x_BTD, (params["layers"], per_layer(architecture), past))
+    if asked_BP is None or record:
+        x_BTD, (own, seen) = jax.lax.scan(step, x_BTD, (params["layers"], per_layer(architecture), past))
+        x_BTD = tokens_at(x_BTD, asked_BP)
+    else:
+
+        def numbered(x_BTD: Array, number: int | Array, place: Place = place):
+            here = jax.tree.map(lambda leaf: leaf[number], past)
+            return step(x_BTD, (*layer_of(architecture, params, number), here), place)
+
+        last = architecture.depth - 1
+        x_BTD, (own, seen) = jax.lax.scan(numbered, x_BTD, jnp.arange(last))
+        x_BTD, (its, _) = numbered(x_BTD, last, place._replace(asked_BP=asked_BP))
+        own = jax.tree.map(lambda before, one: jnp.concatenate([before, one[None]]), own, its)
     slot_BT = jnp.broadcast_to(place.slot_BS[:, -ids_BT.shape[1] :], ids_BT.shape)
     cache = Cache(key_LBSGK=own.key_BSGK, value_LBSGK=own.value_BSGK, position_BS=slot_BT)
     return Decoded(hidden_BTD=finish(architecture, params, x_BTD), cache=cache, record=seen)

@@ -37,7 +37,7 @@ class Family:
       prefix: of all names but those of the head; files with and without it are read, and it is written.
       head_names: names that the head goes by, the one to write first.
       dropped: regular expressions of names, without prefix, that hold nothing of their own.
-      inputs_first: whether kernels are stored `[inputs, outputs]`, as GPT-2's Conv1D does, and not as ours.
+      transposed: whether kernels are stored `[outputs, inputs]`, as PyTorch's Linear does.
     """
 
     architecture: Callable[[Config], Architecture]
@@ -45,7 +45,7 @@ class Family:
     prefix: str
     head_names: tuple[str, ...] = ("lm_head.weight",)
     dropped: tuple[str, ...] = ()
-    inputs_first: bool = False
+    transposed: bool = True
 
 
 def architecture_of(values: Mapping[str, Any]) -> Architecture:
@@ -150,7 +150,7 @@ FAMILIES: dict[str, Family] = {
         },
         prefix="transformer.",
         dropped=(r"h\.\d+\.attn\.(masked_)?bias",),
-        inputs_first=True,
+        transposed=False,  # its Conv1D keeps [inputs, outputs]
     ),
     "gpt_neo": Family(
         architecture=described.gpt_neo,

@@ -52,8 +52,8 @@ def spec_of(architecture: Architecture, path: tuple[str, ...], mesh: Mesh) -> Pa
     part, name, leaf = path[0], path[1], path[-1]
     if part == "layers" and many.get(name, 1) % parts == 0:
         if name in ("output", "down"):  # their inputs are divided; the bias is added to the sum
-            return PartitionSpec(None, None, AXIS) if leaf == "kernel" else PartitionSpec()
-        return PartitionSpec(None, AXIS)
+            return PartitionSpec(None, AXIS, None) if leaf == "kernel" else PartitionSpec()
+        return PartitionSpec(None, None, AXIS) if leaf == "kernel" else PartitionSpec(None, AXIS)
     if leaf == "token" and a.vocab_size % parts == 0:
         return PartitionSpec(AXIS, None)
     return PartitionSpec()

@@ -170,8 +170,8 @@ def wanted_tensors(
         layered = path[0] == "layers"
         shape = leaf.shape[1:] if layered else leaf.shape
         if isinstance(entry, Part):
-            shape = (3 * shape[0], *shape[1:])
-        if path[-1] == "kernel" and family.inputs_first:
+            shape = (*shape[:-1], 3 * shape[-1])
+        if path[-1] == "kernel" and family.transposed:
             shape = shape[::-1]
         name = entry.name if isinstance(entry, Part) else entry
         numbers = range(architecture.depth) if layered else [None]
@@ -192,15 +192,15 @@ def tensors_of(architecture: Architecture, family: Family, params: Params) -> di
             if isinstance(entry, Part):
                 fused.setdefault(name, {})[entry.number] = (entry, array)
             else:
-                tensors[name] = array.T if path[-1] == "kernel" and family.inputs_first else array
+                tensors[name] = array.T if path[-1] == "kernel" and family.transposed else array
     for name, parts in fused.items():
         arrays, part = [parts[number][1] for number in range(3)], parts[0][0]
         if part.by_head:
-            split = [np.reshape(x, (architecture.heads, 1, -1, *x.shape[1:])) for x in arrays]
-            whole = np.reshape(np.concatenate(split, axis=1), (-1, *arrays[0].shape[1:]))
+            split = [np.reshape(x, (*x.shape[:-1], architecture.heads, 1, -1)) for x in arrays]
+            whole = np.reshape(np.concatenate(split, axis=-2), (*arrays[0].shape[:-1], -1))
         else:
-            whole = np.concatenate(arrays)
-        tensors[name] = whole.T if family.inputs_first else whole
+            whole = np.concatenate(arrays, axis=-1)
+        tensors[name] = whole.T if family.transposed and whole.ndim == 2 else whole
     named = {}
     for name, array in tensors.items():
         if name == "lm_head.weight":
@@ -238,15 +238,15 @@ def _canonical(architecture: Architecture, family: Family, source: Source) -> di
 
 def _piece(architecture: Architecture, family: Family, path: tuple[str, ...], tensor: np.ndarray) -> np.ndarray:
     """What of a stored tensor goes to a path, as our kernels are laid out."""
-    if path[-1] == "kernel" and family.inputs_first:
+    if path[-1] == "kernel" and family.transposed:
         tensor = tensor.T
     entry = family.tensors["/".join(path)]
     if not isinstance(entry, Part):
         return tensor
     if not entry.by_head:
-        return np.split(tensor, 3)[entry.number]
-    by_head = np.reshape(tensor, (architecture.heads, 3, -1, *tensor.shape[1:]))
-    return np.reshape(by_head[:, entry.number], (-1, *tensor.shape[1:]))
+        return np.split(tensor, 3, axis=-1)[entry.number]
+    by_head = np.reshape(tensor, (*tensor.shape[:-1], architecture.heads, 3, -1))
+    return np.reshape(by_head[..., entry.number, :], (*tensor.shape[:-1], -1))
 
 
 def _listed(tensors: list[str]) -> str:

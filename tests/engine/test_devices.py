@@ -65,6 +65,26 @@ def test_the_user_s_own_flags_stay(asked, monkeypatch):
     assert not asked
 
 
+def test_a_large_model_has_its_products_by_eigen(asked, monkeypatch):
+    flag = "--xla_cpu_experimental_ynn_fusion_type="
+    devices.share_all_cores()
+    assert not asked
+    assert os.environ["XLA_FLAGS"] == f"{flag}LIBRARY_FUSION_TYPE_REDUCE"
+    product = jax.jit(lambda x: x @ x).lower(jax.ShapeDtypeStruct((64, 64), "float32"))
+    libraries = {  # the flag of this process is not read any more, but the compiler takes the same one by one
+        value: "ynn" in product.compile({flag[2:-1]: value}).as_text()
+        for value in ("LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", "LIBRARY_FUSION_TYPE_REDUCE")
+    }
+    assert list(libraries.values()) == [True, False]
+    monkeypatch.setenv("XLA_FLAGS", flag)
+    devices.share_all_cores()
+    assert os.environ["XLA_FLAGS"] == flag
+    monkeypatch.delenv("XLA_FLAGS")
+    monkeypatch.setattr("jaxlib.version.__version_info__", (0, 13, 0))
+    devices.share_all_cores()
+    assert "XLA_FLAGS" not in os.environ
+
+
 def test_it_is_too_late_once_the_backend_runs():
     assert len(jax.devices()) == 2
     with pytest.raises(RuntimeError):

@@ -129,6 +129,32 @@ def test_nothing_later_is_seen(params, ids_BT, whole):
     assert np.abs(changed.hidden_BTD[:, 8:] - whole.hidden_BTD[:, 8:]).max(-1).min() > 1e-3
 
 
+@pytest.mark.parametrize("record", [(), ("block",)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"residual": "parallel_one_norm"},
+        {"residual": "parallel_two_norms"},
+        {"residual": "post_norm"},
+        {"depth": 1, "ropes": (Rope(),), "windows": (4,)},
+    ],
+    ids=lambda changes: changes.get("residual", f"depth_{changes.get('depth', MIXED.depth)}"),
+)
+def test_asked_tokens_are_those_of_the_whole(ids_BT, changes, record):
+    architecture = dataclasses.replace(MIXED, **changes)
+    params = decoder.init(architecture, jax.random.key(0))
+    context_BT, rest_BT = ids_BT[:1, :CONTEXT], ids_BT[:, CONTEXT:]
+    asked_BP = jnp.asarray([[4, 1], [0, 3], [2, 2]])
+    cache = forward(architecture, params, context_BT).cache
+    whole = forward(architecture, params, rest_BT, caches=(cache,), momentum=Momentum(eta=0.3))
+    some = forward(
+        architecture, params, rest_BT, caches=(cache,), asked_BP=asked_BP, record=record, momentum=Momentum(eta=0.3)
+    )
+    close(some.hidden_BTD, jnp.take_along_axis(whole.hidden_BTD, asked_BP[..., None], axis=1))
+    jax.tree.map(close, some.cache, whole.cache)
+
+
 def test_recorded_positions_are_those_of_the_full_record(params, ids_BT, whole):
     at_BP = jnp.asarray([[11, 0], [3, 4], [5, 5]])
     some = forward(MIXED, params, ids_BT, record=RECORDS, recorded_BP=at_BP)
@@ -145,9 +171,9 @@ def test_records_are_what_they_are_called(params, whole):
     layer = jax.tree.map(lambda leaf: np.asarray(leaf[1]), params["layers"])
     x_BTD = np.asarray(whole.record["block"][0])
     normed = x_BTD / np.sqrt(np.mean(x_BTD**2, -1, keepdims=True) + 1e-5) * layer["attention_norm"]["scale"]
-    value = normed @ layer["value"]["kernel"].T + layer["value"]["bias"]
+    value = normed @ layer["value"]["kernel"] + layer["value"]["bias"]
     close(whole.record["value"][1], value)
-    query = np.reshape(normed @ layer["query"]["kernel"].T + layer["query"]["bias"], (3, T, 4, 8))
+    query = np.reshape(normed @ layer["query"]["kernel"] + layer["query"]["bias"], (3, T, 4, 8))
     query /= np.sqrt(np.mean(query**2, -1, keepdims=True) + 1e-5)
     query *= 8**-0.5 / 2  # the second layer of GPT-2's switch
     close(whole.record["query"][1], np.reshape(query, (3, T, -1)))
@@ -158,7 +184,7 @@ def test_records_are_what_they_are_called(params, whole):
     weights /= weights.sum(-1, keepdims=True)
     values = np.repeat(np.reshape(value, (3, T, 2, 8)), 2, axis=2)  # heads 0 and 1 read the first
     mix = np.reshape(np.einsum("bhts,bshk->bthk", weights, values), (3, T, -1))
-    close(whole.record["attention"][1], mix @ layer["output"]["kernel"].T + layer["output"]["bias"])
+    close(whole.record["attention"][1], mix @ layer["output"]["kernel"] + layer["output"]["bias"])
 
 
 def test_queries_and_keys_are_recorded_before_they_are_rotated(whole):
@@ -182,7 +208,7 @@ def test_momentum_adds_its_sum_of_values(params, ids_BT):
     decay_TT = decay(T, 0.4, exclude_self=True, normalised=False)
     added = np.reshape(np.einsum("ts,bshk->bthk", decay_TT, values), (3, T, -1))
     difference = with_it.record["attention"] - plain.record["attention"]
-    close(difference[0], added @ one["layers"]["output"]["kernel"][0].T)
+    close(difference[0], added @ one["layers"]["output"]["kernel"][0])
     cache = forward(flat, one, ids_BT[:1, :CONTEXT], momentum=momentum).cache
     later = forward(flat, one, ids_BT[:, CONTEXT:], caches=(cache,), momentum=momentum)
     close(later.hidden_BTD, with_it.hidden_BTD[:, CONTEXT:])

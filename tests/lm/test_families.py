@@ -108,8 +108,8 @@ def test_gemmas_layers_have_their_own_thetas():
     assert off("gemma3", architecture=flat) > FAR
 
 
-def test_gpt2s_kernels_have_their_inputs_first():
-    family = dataclasses.replace(FAMILIES["gpt2"], inputs_first=False)
+def test_gpt2s_kernels_are_not_transposed():
+    family = dataclasses.replace(FAMILIES["gpt2"], transposed=True)
     with pytest.raises(ValueError, match=r"c_attn.weight \[16, 48\] instead of \[48, 16\]"):
         loaded("gpt2", family=family)
     swapped = tiny.tensors("gpt2")
@@ -119,9 +119,9 @@ def test_gpt2s_kernels_have_their_inputs_first():
     assert off("gpt2", arrays=swapped) > FAR
 
 
-def test_gpt_neos_kernels_have_their_outputs_first_in_spite_of_their_names():
+def test_gpt_neos_kernels_are_transposed_in_spite_of_their_names():
     with pytest.raises(ValueError, match=r"c_fc.weight \[64, 16\] instead of \[16, 64\]"):
-        loaded("gpt_neo", family=dataclasses.replace(FAMILIES["gpt_neo"], inputs_first=True))
+        loaded("gpt_neo", family=dataclasses.replace(FAMILIES["gpt_neo"], transposed=False))
 
 
 @pytest.mark.parametrize(("case", "by_head"), [("gpt_neox", False), ("gpt2", True)])

@@ -31,10 +31,10 @@ def test_two_devices_are_as_good_as_one(tmp_path, mesh):
     assert "all-reduce" in compiled.as_text()  # the devices do share the work
     np.testing.assert_allclose(compiled(loaded.params, ids_BT), tiny.golden("llama")["logits"], atol=1e-4)
     held = {"/".join(path): leaf.addressable_shards[0].data.shape for path, leaf in weights.flat(loaded.params).items()}
-    assert held["layers/query/kernel"] == (2, 8, 16)
-    assert held["layers/key/kernel"] == (2, 4, 16)
-    assert held["layers/output/kernel"] == (2, 16, 8)
-    assert held["layers/down/kernel"] == (2, 16, 12)
+    assert held["layers/query/kernel"] == (2, 16, 8)
+    assert held["layers/key/kernel"] == (2, 16, 4)
+    assert held["layers/output/kernel"] == (2, 8, 16)
+    assert held["layers/down/kernel"] == (2, 12, 16)
     assert held["embedding/token"] == (61, 16)
 
 

@@ -89,7 +89,7 @@ def test_a_model_divided_over_devices_gives_the_numbers_of_one(method, weights):
     predictor = Finetuned(method=method, weights=weights, learning_rate=0.1)
     whole, divided = (predictor.calculate(TASK.replace(devices=devices)) for devices in (1, 2))
     held = study.weights_of(TASK.replace(devices=2), weights)["layers"]["up"]["kernel"]
-    assert len(held.sharding.device_set) == 2 and held.addressable_shards[0].data.shape[1] * 2 == held.shape[1]
+    assert len(held.sharding.device_set) == 2 and held.addressable_shards[0].data.shape[2] * 2 == held.shape[2]
     assert whole.keys() == divided.keys()
     # In the first layer a context changes no map but by rounding, and that not alike.
     for name in ("accuracy", "update_norm", "sim_aou", "kendall", (LAYERS, "sim_am_delta/1")):
