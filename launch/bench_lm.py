@@ -44,8 +44,9 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
         return rng.integers(0, model.architecture.vocab_size, shape)
 
     def last(params: Any, ids_BT: Any) -> Any:
-        hidden_BTD = lm.decoder.forward(model.architecture, params, ids_BT).hidden_BTD
-        return lm.decoder.unembed(model.architecture, params, hidden_BTD[:, -1])
+        asked_BP = jnp.full((BATCH, 1), TOKENS - 1)
+        hidden_BPD = lm.decoder.forward(model.architecture, params, ids_BT, asked_BP=asked_BP).hidden_BTD
+        return lm.decoder.unembed(model.architecture, params, hidden_BPD[:, 0])
 
     answer, ids_BT = jax.jit(last), tokens(BATCH, TOKENS)
     asked = Prompts(

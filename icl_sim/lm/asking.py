@@ -156,7 +156,8 @@ def encoded(architecture: Architecture, params: Params, tokens: Tokens) -> tuple
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encoded(architecture: Architecture, params: Params, ids_BT: Array, lengths_B: Array) -> Cache:
-    return decoder.forward(architecture, params, ids_BT, lengths_B=lengths_B).cache
+    one_BP = jnp.zeros((len(ids_BT), 1), jnp.int32)  # what it says is not read, and of the others it need not be made
+    return decoder.forward(architecture, params, ids_BT, lengths_B=lengths_B, asked_BP=one_BP).cache
 
 
 @functools.partial(jax.jit, static_argnums=(0, 7, 8))
@@ -181,9 +182,9 @@ def _pass(
         lengths_B=lengths_B,
         record=_RECORDS if record else (),
         recorded_BP=(lengths_B - 1)[:, None],
+        asked_BP=ends_B[:, None],
     )
-    last_BD = jnp.take_along_axis(out.hidden_BTD, ends_B[:, None, None], axis=1)[:, 0]
-    logits_BV = decoder.unembed(architecture, params, last_BD)
+    logits_BV = decoder.unembed(architecture, params, out.hidden_BTD[:, 0])
     logits_BC = logits_BV[:, first_C]
     seen = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), out.record)  # of halves numpy knows no products
     told = logits_BC, logits_BC - jax.nn.logsumexp(logits_BV, axis=-1, keepdims=True), seen
