@@ -258,12 +258,16 @@ class Head(nnx.Module):
 def _unembedded(table_VE: Array, x: Array) -> Array:
     """Products with all rows of the table, in float32.
 
-    The table comes first: a CPU packs what comes second, and is two to eight times slower where that is the longer.
-    The barrier keeps XLA from turning them round again.
+    The longer of the two comes first: a CPU packs what comes second, and is two to eight times slower with a long
+    table there. The barrier keeps XLA from turning them round again.
     """
     x_NE = jnp.reshape(x, (-1, x.shape[-1]))
-    logits_VN = jnp.einsum("VE,NE->VN", table_VE, x_NE, preferred_element_type=jnp.float32)
-    return jnp.reshape(jax.lax.optimization_barrier(logits_VN).T, (*x.shape[:-1], -1))
+    multiply = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+    if len(x_NE) >= len(table_VE):
+        logits_NV = multiply("NE,VE->NV", x_NE, table_VE)
+    else:
+        logits_NV = jax.lax.optimization_barrier(multiply("VE,NE->VN", table_VE, x_NE)).T
+    return jnp.reshape(logits_NV, (*x.shape[:-1], len(table_VE)))
 
 
 class Parts(NamedTuple):
@@ -347,12 +351,11 @@ def _decay(place: Place, age_BTS: Array) -> Array | None:
 
 
 def tokens_at(x_BT: Array, index_BP: Array | None) -> Array:
-    """Some tokens of an array of any further axes; all for None. B may be 1 where all sequences are alike."""
+    """Some tokens of an array of any further axes; all for None. Of either B may be 1."""
     if index_BP is None:
         return x_BT
-    rows = len(index_BP)
     index = jnp.reshape(index_BP, (*index_BP.shape, *[1] * (x_BT.ndim - 2)))
-    return jnp.take_along_axis(jnp.broadcast_to(x_BT, (rows, *x_BT.shape[1:])), index, axis=1)
+    return jnp.take_along_axis(x_BT, index, axis=1)
 
 
 def _last(x_X: Array, ndim: int) -> Array:

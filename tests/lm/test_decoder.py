@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -121,6 +122,17 @@ def test_layers_one_by_one_are_the_whole(params, ids_BT, whole):
         close(x_BTD, whole.record["block"][number])
         close(seen["attention"], whole.record["attention"][number])
     close(decoder.finish(MIXED, params, x_BTD), whole.hidden_BTD)
+
+
+@pytest.mark.parametrize("rows", [0, 1, MIXED.vocab_size - 1, MIXED.vocab_size])
+def test_the_longer_of_table_and_rows_is_multiplied_first(params, rows):
+    hidden_ND = jax.random.normal(jax.random.key(2), (rows, MIXED.width))
+    unembed = jax.jit(functools.partial(decoder.unembed, MIXED, params))
+    table_VD = params["embedding"]["token"]  # tied
+    np.testing.assert_allclose(unembed(hidden_ND), np.asarray(hidden_ND) @ np.asarray(table_VD).T, atol=1e-5, rtol=0)
+    close(unembed(hidden_ND[:, None]), unembed(hidden_ND)[:, None])
+    first = f"tensor<{max(rows, MIXED.vocab_size)}x{MIXED.width}xf32>, "
+    assert re.search(rf"dot_general .* : \({first}", unembed.lower(hidden_ND).as_text())
 
 
 def test_nothing_later_is_seen(params, ids_BT, whole):
