@@ -18,6 +18,7 @@ _HOME = {
     "load": "studies.store",
     "product": "studies.sweep",
     "run": "studies.runner",
+    "share_all_cores": "engine.devices",
     "simulate": "studies.runner",
     "trained": "studies.trained",
     "use_all_cores": "engine.devices",

@@ -29,21 +29,24 @@ def use_all_cores(cores: int | None = None) -> None:
     """
     cores = cores or len(os.sched_getaffinity(0))
     _ask(_ONE_THREAD)
-    if "--xla_force_host_platform_device_count" in os.environ["XLA_FLAGS"]:
+    if "--xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     jax.config.update("jax_num_cpu_devices", cores)
 
 
 def share_all_cores() -> None:
-    """Makes all CPU cores one device for one large model. Call it before anything touches a device."""
+    """Has the products of one large model, whose one device has all CPU cores, computed by what is fastest there.
+
+    Call it before anything touches a device. It does nothing with jaxlibs that it was not tried with.
+    """
     if jaxlib.version.__version_info__ < _UNTRIED:
         _ask(_EIGEN)
 
 
 def _ask(flag: str) -> None:
-    """Adds a flag of XLA, unless the user has set it."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    if flag.split("=")[0] not in flags:
+    """Adds a flag of XLA, unless the user has set it, or names a file of flags, beside which none can stand."""
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    if flag.split("=")[0] not in flags and (not flags or flags.startswith("-")):
         os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 
 

@@ -113,8 +113,8 @@ def forward(
     else:
 
         def numbered(x_BTD: Array, number: int | Array, place: Place = place):
-            here = jax.tree.map(lambda leaf: leaf[number], past)
-            return step(x_BTD, (*layer_of(architecture, params, number), here), place)
+            each = (*layer_of(architecture, params, number), _numbered(past, number))
+            return step(x_BTD, each, place)
 
         last = architecture.depth - 1
         x_BTD, (own, seen) = jax.lax.scan(numbered, x_BTD, jnp.arange(last))
@@ -156,8 +156,12 @@ def _beside(*parts: Array) -> Array:
 
 def layer_of(architecture: Architecture, params: Params, number: int | Array) -> tuple[Params, Mapping[str, Array]]:
     """The parameters of one layer, and what else is its own: what `block` takes. The number may be traced."""
-    take = lambda leaf: jnp.asarray(leaf)[number]  # noqa: E731
-    return jax.tree.map(take, params["layers"]), jax.tree.map(take, per_layer(architecture))
+    return _numbered(params["layers"], number), _numbered(per_layer(architecture), number)
+
+
+def _numbered(stacked: Any, number: int | Array) -> Any:
+    """One layer's of leaves with a layer axis first."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[number], stacked)
 
 
 def block(

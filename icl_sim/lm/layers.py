@@ -2,7 +2,7 @@
 
 Axes beside those of `icl_sim.types`: S slots of keys, those of caches before those of the pass itself; G heads of keys
 and values; R query heads to each of these; K coordinates of a head; J pairs of rotated coordinates; P positions that
-are recorded; E width of token embeddings; V tokens of the vocabulary.
+are recorded or asked; E width of token embeddings; V tokens of the vocabulary.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ ACTS = {
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
 }
+FEW_ROWS = 256  # to be unembedded; 1,024 take twice as long where the table comes first
 RECORDS = ("attention", "logits", "query", "key", "value", "block")
 
 
@@ -62,6 +63,7 @@ class Place(NamedTuple):
       recorded_BP: the tokens that are recorded; None for all.
       momentum: what is added to attention, if anything.
       asked_BP: the tokens that go on from the layer, where the others only are keys and values to them; None for all.
+        Not with records.
     """
 
     position_BT: Array
@@ -258,12 +260,12 @@ class Head(nnx.Module):
 def _unembedded(table_VE: Array, x: Array) -> Array:
     """Products with all rows of the table, in float32.
 
-    The longer of the two comes first: a CPU packs what comes second, and is two to eight times slower with a long
-    table there. The barrier keeps XLA from turning them round again.
+    The table comes before a few rows: a CPU packs what comes second, and takes twice as long for 256 rows and a table
+    of 49,152 in the other order, ten times for 4. The barrier keeps XLA from turning them round again.
     """
     x_NE = jnp.reshape(x, (-1, x.shape[-1]))
     multiply = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-    if len(x_NE) >= len(table_VE):
+    if len(x_NE) > min(FEW_ROWS, len(table_VE)):
         logits_NV = multiply("NE,VE->NV", x_NE, table_VE)
     else:
         logits_NV = jax.lax.optimization_barrier(multiply("VE,NE->VN", table_VE, x_NE)).T

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_sim.lm import attention, decoder
+from icl_sim.lm import attention, decoder, layers
 from icl_sim.lm.architecture import Architecture, Rope
 from icl_sim.lm.layers import RECORDS, Momentum, frequencies
 from icl_sim.predictors.networks.attention import momentum as decay
@@ -124,14 +124,15 @@ def test_layers_one_by_one_are_the_whole(params, ids_BT, whole):
     close(decoder.finish(MIXED, params, x_BTD), whole.hidden_BTD)
 
 
-@pytest.mark.parametrize("rows", [0, 1, MIXED.vocab_size - 1, MIXED.vocab_size])
-def test_the_longer_of_table_and_rows_is_multiplied_first(params, rows):
+@pytest.mark.parametrize("rows", [0, 1, 8, 9, MIXED.vocab_size + 1])
+def test_the_table_is_multiplied_before_a_few_rows(params, rows, monkeypatch):
+    monkeypatch.setattr(layers, "FEW_ROWS", 8)
     hidden_ND = jax.random.normal(jax.random.key(2), (rows, MIXED.width))
     unembed = jax.jit(functools.partial(decoder.unembed, MIXED, params))
     table_VD = params["embedding"]["token"]  # tied
     np.testing.assert_allclose(unembed(hidden_ND), np.asarray(hidden_ND) @ np.asarray(table_VD).T, atol=1e-5, rtol=0)
     close(unembed(hidden_ND[:, None]), unembed(hidden_ND)[:, None])
-    first = f"tensor<{max(rows, MIXED.vocab_size)}x{MIXED.width}xf32>, "
+    first = f"tensor<{MIXED.vocab_size if rows <= 8 else rows}x{MIXED.width}xf32>, "
     assert re.search(rf"dot_general .* : \({first}", unembed.lower(hidden_ND).as_text())
 
 
@@ -150,19 +151,20 @@ def test_nothing_later_is_seen(params, ids_BT, whole):
         {"residual": "parallel_two_norms"},
         {"residual": "post_norm"},
         {"depth": 1, "ropes": (Rope(),), "windows": (4,)},
+        {"positions": "learned", "ropes": (), "rope_width": 0},
     ],
-    ids=lambda changes: changes.get("residual", f"depth_{changes.get('depth', MIXED.depth)}"),
+    ids=lambda changes: "-".join(map(str, changes.values())) if "residual" in changes else "-".join(changes),
 )
 def test_asked_tokens_are_those_of_the_whole(ids_BT, changes, record):
     architecture = dataclasses.replace(MIXED, **changes)
     params = decoder.init(architecture, jax.random.key(0))
     context_BT, rest_BT = ids_BT[:1, :CONTEXT], ids_BT[:, CONTEXT:]
     asked_BP = jnp.asarray([[4, 1], [0, 3], [2, 2]])
-    cache = forward(architecture, params, context_BT).cache
-    whole = forward(architecture, params, rest_BT, caches=(cache,), momentum=Momentum(eta=0.3))
-    some = forward(
-        architecture, params, rest_BT, caches=(cache,), asked_BP=asked_BP, record=record, momentum=Momentum(eta=0.3)
-    )
+    shared = forward(architecture, params, context_BT).cache
+    own = forward(architecture, params, rest_BT, caches=(shared,), lengths_B=jnp.asarray([5, 3, 0])).cache
+    known = {"caches": (shared, own), "lengths_B": jnp.asarray([5, 4, 3]), "momentum": Momentum(eta=0.3)}
+    whole = forward(architecture, params, rest_BT, **known)
+    some = forward(architecture, params, rest_BT, asked_BP=asked_BP, record=record, **known)
     close(some.hidden_BTD, jnp.take_along_axis(whole.hidden_BTD, asked_BP[..., None], axis=1))
     jax.tree.map(close, some.cache, whole.cache)
 
