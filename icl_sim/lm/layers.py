@@ -29,7 +29,7 @@ ACTS = {
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
 }
-FEW_ROWS = 256  # to be unembedded; 1,024 take twice as long where the table comes first
+FEW_ROWS = 256  # to be unembedded; 1,024 take nearly twice as long where the table comes first
 RECORDS = ("attention", "logits", "query", "key", "value", "block")
 
 
