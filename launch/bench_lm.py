@@ -6,6 +6,7 @@ parameters go through the same tokens there, in turns with ours.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import resource
 import statistics
@@ -27,11 +28,11 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     after loading and compiling.
     """
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
     from icl_sim import lm
     from icl_sim.lm.asking import ask
+    from icl_sim.lm.inference import Inference
     from icl_sim.lm.prompts import Prompts
 
     started = time.perf_counter()
@@ -43,12 +44,9 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     def tokens(*shape: int) -> Any:
         return rng.integers(0, model.architecture.vocab_size, shape)
 
-    def last(params: Any, ids_BT: Any) -> Any:
-        asked_BP = jnp.full((BATCH, 1), TOKENS - 1)
-        hidden_BPD = lm.decoder.forward(model.architecture, params, ids_BT, asked_BP=asked_BP).hidden_BTD
-        return lm.decoder.unembed(model.architecture, params, hidden_BPD[:, 0])
-
-    answer, ids_BT = jax.jit(last), tokens(BATCH, TOKENS)
+    network, ids_BT = Inference(model.architecture, model.params), tokens(BATCH, TOKENS)
+    unembed = jax.jit(functools.partial(lm.decoder.unembed, model.architecture))
+    last_BP = np.full((BATCH, 1), TOKENS - 1)
     asked = Prompts(
         start=(),
         demonstrations=(tuple(tokens(CONTEXT)),),
@@ -59,7 +57,8 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     )
 
     def ours() -> Any:
-        return np.asarray(answer(model.params, jnp.asarray(ids_BT)))
+        hidden_BPD = network.forward(ids_BT, asked_BP=last_BP).hidden_BPD
+        return np.asarray(unembed(network.ends, hidden_BPD[:, 0]))
 
     def in_context() -> Any:
         return ask(model.architecture, model.params, asked, shots=True, batch_size=AT_ONCE)

@@ -17,6 +17,7 @@ import numpy as np
 from icl_sim.lm import decoder, scores
 from icl_sim.lm.architecture import Architecture
 from icl_sim.lm.decoder import Cache
+from icl_sim.lm.inference import Inference
 from icl_sim.lm.prompts import Prompts, Tokens
 from icl_sim.names import require
 from icl_sim.types import Array, Params
@@ -119,7 +120,8 @@ def ask(
         )
     require_known(architecture, (prompts.context, prompts.start, *prompts.queries, *prompts.candidates))
     before = prompts.context if shots else prompts.start
-    caches = encoded(architecture, params, before)
+    model = Inference(architecture, params)
+    caches = encoded(model, before)
     shown_K = prompts.shown if shots else np.zeros(0, np.int64)
     extra = prompts.candidates[0] if record and place == "first_candidate" else ()
     lengths_C = np.asarray([len(one) for one in prompts.candidates])
@@ -132,8 +134,9 @@ def ask(
     kept: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     for rows, ids_BT, lengths_B in _batches([one + extra for one in prompts.queries], batch_size):
         ends_B = _padded(np.asarray([len(prompts.queries[row]) for row in rows]) - 1, len(ids_BT))
-        told, own = _pass(architecture, params, caches, ids_BT, lengths_B, ends_B, first_C, record, goes_on)
-        logits_BC, log_probs_BC, seen = jax.tree.map(lambda leaf: np.asarray(leaf), told)
+        told, own = _pass(model, caches, ids_BT, lengths_B, ends_B, first_C, record, goes_on)
+        # In single precision: numpy has no products of halves.
+        logits_BC, log_probs_BC, seen = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), told)
         logits_NC[rows], log_probs_NCJ[rows, :, 0] = logits_BC[: len(rows)], log_probs_BC[: len(rows)]
         if record:
             kept.append((rows, _cut(seen, len(rows), len(before), caches, shown_K)))
@@ -145,38 +148,29 @@ def ask(
     return Answers(found, np.asarray(prompts.labels), _joined(kept, lengths_N) if record else None)
 
 
-def encoded(architecture: Architecture, params: Params, tokens: Tokens) -> tuple[Cache, ...]:
+def encoded(model: Inference, tokens: Tokens) -> tuple[Cache, ...]:
     """Keys and values of what stands before all queries, of one sequence; none if nothing does."""
     if not tokens:
         return ()
     ids_BT = np.zeros((1, _rounded(len(tokens), _CONTEXT_STEP)), np.int32)
     ids_BT[0, : len(tokens)] = tokens
-    return (_encoded(architecture, params, ids_BT, np.asarray([len(tokens)], np.int32)),)
+    one_BP = np.zeros((1, 1), np.int32)  # what it says is not read, and of the others it need not be made
+    return (model.forward(ids_BT, lengths_B=np.asarray([len(tokens)], np.int32), asked_BP=one_BP).cache(),)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _encoded(architecture: Architecture, params: Params, ids_BT: Array, lengths_B: Array) -> Cache:
-    one_BP = jnp.zeros((len(ids_BT), 1), jnp.int32)  # what it says is not read, and of the others it need not be made
-    return decoder.forward(architecture, params, ids_BT, lengths_B=lengths_B, asked_BP=one_BP).cache
-
-
-@functools.partial(jax.jit, static_argnums=(0, 7, 8))
 def _pass(
-    architecture: Architecture,
-    params: Params,
+    model: Inference,
     caches: tuple[Cache, ...],
-    ids_BT: Array,
-    lengths_B: Array,
-    ends_B: Array,
-    first_C: Array,
+    ids_BT: np.ndarray,
+    lengths_B: np.ndarray,
+    ends_B: np.ndarray,
+    first_C: np.ndarray,
     record: bool,
     goes_on: bool,
 ) -> tuple[tuple[Array, Array, Any], Cache | None]:
     """Logits and log-probabilities of tokens after the token at `ends_B`, `[B, C]`; records at the last token; and,
     if it goes on, a cache of the tokens up to the one at `ends_B`."""
-    out = decoder.forward(
-        architecture,
-        params,
+    out = model.forward(
         ids_BT,
         caches=caches,
         lengths_B=lengths_B,
@@ -184,14 +178,20 @@ def _pass(
         recorded_BP=(lengths_B - 1)[:, None],
         asked_BP=ends_B[:, None],
     )
-    logits_BV = decoder.unembed(architecture, params, out.hidden_BTD[:, 0])
-    logits_BC = logits_BV[:, first_C]
-    seen = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), out.record)  # of halves numpy knows no products
-    told = logits_BC, logits_BC - jax.nn.logsumexp(logits_BV, axis=-1, keepdims=True), seen
+    logits_BC, log_probs_BC = _first(model.architecture, model.ends, out.hidden_BPD[:, 0], first_C)
+    told = logits_BC, log_probs_BC, out.record
     if not goes_on:
         return told, None
-    until_BT = jnp.arange(ids_BT.shape[1])[None] <= ends_B[:, None]
-    return told, dataclasses.replace(out.cache, position_BS=jnp.where(until_BT, out.cache.position_BS, -1))
+    cache, until_BT = out.cache(), np.arange(ids_BT.shape[1])[None] <= ends_B[:, None]
+    return told, dataclasses.replace(cache, position_BS=jnp.where(until_BT, cache.position_BS, -1))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _first(architecture: Architecture, ends: Params, hidden_BD: Array, first_C: Array) -> tuple[Array, Array]:
+    """Logits and log-probabilities of tokens, `[B, C]`."""
+    logits_BV = decoder.unembed(architecture, ends, hidden_BD)
+    logits_BC = logits_BV[:, first_C]
+    return logits_BC, logits_BC - jax.nn.logsumexp(logits_BV, axis=-1, keepdims=True)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from icl_sim.types import Array
 
-LEAST_STRETCH, MOST_STRETCHES = 128, 8  # of queries that attend together
+LEAST_STRETCH, MOST_STRETCHES = 64, 8  # of queries that attend together
+MOST_PRODUCTS = 1 << 20  # of queries and keys that a CPU computes at once: 4 MB, which its cache holds
 UNSEEN = -1e30  # finite, so that a token that sees nothing has numbers too
 
 
@@ -68,7 +69,35 @@ def _stretch(
     visible_BTS: Array,
     decay_BTS: Array | None,
 ) -> Array:
-    """The same for one stretch; the softmax is in float32.
+    """The same for one stretch; on a CPU, one group of sequences after the other where all have too many products."""
+    (B, T, H, _), S = q_BTHK.shape, visible_BTS.shape[-1]
+    size = max((n for n in range(1, B + 1) if B % n == 0 and n * T * H * S <= MOST_PRODUCTS), default=1)
+    known = q_BTHK, k_BTGK, v_BTGK, past, visible_BTS, decay_BTS
+    if size >= B:
+        return _together(*known)
+
+    def in_groups(*known: Any) -> Array:
+        leaves, structure = jax.tree.flatten(known)
+        each = {n: leaf for n, leaf in enumerate(leaves) if len(leaf) == B}  # others serve all sequences
+
+        def group(its: dict[int, Array]) -> Array:
+            return _together(*jax.tree.unflatten(structure, [its.get(n, leaf) for n, leaf in enumerate(leaves)]))
+
+        grouped = {n: jnp.reshape(leaf, (B // size, size, *leaf.shape[1:])) for n, leaf in each.items()}
+        return jnp.reshape(jax.lax.map(group, grouped), (B, T, -1))
+
+    return jax.lax.platform_dependent(*known, cpu=in_groups, default=_together)
+
+
+def _together(
+    q_BTHK: Array,
+    k_BTGK: Array,
+    v_BTGK: Array,
+    past: tuple[Past, ...],
+    visible_BTS: Array,
+    decay_BTS: Array | None,
+) -> Array:
+    """The same for one stretch and all sequences at once; the softmax is in float32.
 
     Slots of each cache and of the pass are summed apart, and the mix is divided, not the map: so nothing as large as
     the map is copied. M are the queries of one key head, R T.

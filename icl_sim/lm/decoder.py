@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from icl_sim import names
 from icl_sim.lm.architecture import Architecture
 from icl_sim.lm.attention import Past
-from icl_sim.lm.layers import RECORDS, Momentum, Place, angles, parts, per_layer, tokens_at
+from icl_sim.lm.layers import RECORDS, Momentum, Place, angles, parts, per_layer
 from icl_sim.types import Array, Key, Params, setting
 
 
@@ -67,7 +67,6 @@ def forward(
     lengths_B: Array | None = None,
     record: bool | Iterable[str] = (),
     recorded_BP: Array | None = None,
-    asked_BP: Array | None = None,
     momentum: Momentum | None = None,
 ) -> Decoded:
     """Runs tokens through the decoder, causally. Pure; jit it with `architecture` and `record` static.
@@ -83,8 +82,6 @@ def forward(
         heads concatenated; "key" and "value" `[layers, B, P, G K]`, before rotation; "block" `[layers, B, P, D]`, the
         stream after the block.
       recorded_BP: the tokens whose intermediates are returned, indices into T; None for all, P = T.
-      asked_BP: the tokens whose `hidden_BTD` are returned, T then being P; None for all. Of the last layer only what
-        they need is computed, unless something is recorded. Not for gradients, which would be of a stack per layer.
       momentum: what attention adds to its mix (Dai et al. 2023, section 5).
 
     Raises:
@@ -101,27 +98,14 @@ def forward(
         momentum=momentum,
     )
 
-    def step(x_BTD: Array, each: tuple[Params, Any, tuple[Past, ...]], place: Place = place):
+    def step(x_BTD: Array, each: tuple[Params, Any, tuple[Past, ...]]):
         layer_params, layer, past = each
-        x_BTD, own, seen = parts(architecture).layer.apply(layer_params, x_BTD, place, past, layer, record)
+        x_BTD, own, seen = block(architecture, (layer_params, layer), x_BTD, place, past, record=record)
         return x_BTD, (own, seen)
 
     past = tuple(Past(cache.key_LBSGK, cache.value_LBSGK) for cache in caches)
-    if asked_BP is None or record:
-        x_BTD, (own, seen) = jax.lax.scan(step, x_BTD, (params["layers"], per_layer(architecture), past))
-        x_BTD = tokens_at(x_BTD, asked_BP)
-    else:
-
-        def numbered(x_BTD: Array, number: int | Array, place: Place = place):
-            each = (*layer_of(architecture, params, number), _numbered(past, number))
-            return step(x_BTD, each, place)
-
-        last = architecture.depth - 1
-        x_BTD, (own, seen) = jax.lax.scan(numbered, x_BTD, jnp.arange(last))
-        x_BTD, (its, _) = numbered(x_BTD, last, place._replace(asked_BP=asked_BP))
-        own = jax.tree.map(lambda before, one: jnp.concatenate([before, one[None]]), own, its)
-    slot_BT = jnp.broadcast_to(place.slot_BS[:, -ids_BT.shape[1] :], ids_BT.shape)
-    cache = Cache(key_LBSGK=own.key_BSGK, value_LBSGK=own.value_BSGK, position_BS=slot_BT)
+    x_BTD, (own, seen) = jax.lax.scan(step, x_BTD, (params["layers"], per_layer(architecture), past))
+    cache = Cache(key_LBSGK=own.key_BSGK, value_LBSGK=own.value_BSGK, position_BS=own_slots(place, ids_BT))
     return Decoded(hidden_BTD=finish(architecture, params, x_BTD), cache=cache, record=seen)
 
 
@@ -148,6 +132,11 @@ def begin(
     return parts(architecture).embedding.apply(params["embedding"], ids_BT, position_BT), place
 
 
+def own_slots(place: Place, ids_BT: Array) -> Array:
+    """Where the tokens of the pass itself stand, `[B, T]`; -1 for those past their row's length."""
+    return jnp.broadcast_to(place.slot_BS[:, -ids_BT.shape[1] :], ids_BT.shape)
+
+
 def _beside(*parts: Array) -> Array:
     """Slots after each other, those of one sequence for all."""
     rows = max(map(len, parts))
@@ -156,12 +145,7 @@ def _beside(*parts: Array) -> Array:
 
 def layer_of(architecture: Architecture, params: Params, number: int | Array) -> tuple[Params, Mapping[str, Array]]:
     """The parameters of one layer, and what else is its own: what `block` takes. The number may be traced."""
-    return _numbered(params["layers"], number), _numbered(per_layer(architecture), number)
-
-
-def _numbered(stacked: Any, number: int | Array) -> Any:
-    """One layer's of leaves with a layer axis first."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[number], stacked)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[number], (params["layers"], per_layer(architecture)))
 
 
 def block(
@@ -169,16 +153,17 @@ def block(
     layer: tuple[Params, Mapping[str, Array]],
     x_BTD: Array,
     place: Place,
+    past: tuple[Past, ...] = (),
     *,
     record: bool | Iterable[str] = (),
-) -> tuple[Array, Mapping[str, Array]]:
-    """One layer on the stream: what it makes of it, and its record without the layer axis.
+) -> tuple[Array, Past, Mapping[str, Array]]:
+    """One layer on the stream: what it makes of it, keys and values of all its tokens, and its record.
 
-    With `begin` before and `finish` after, going through all layers is `forward`.
+    `past` are keys and values of this layer from caches. With `begin` before and `finish` after, going through all
+    layers is `forward`.
     """
     layer_params, own = layer
-    x_BTD, _, seen = parts(architecture).layer.apply(layer_params, x_BTD, place, (), own, records(record))
-    return x_BTD, seen
+    return parts(architecture).layer.apply(layer_params, x_BTD, place, past, own, records(record))
 
 
 def finish(architecture: Architecture, params: Params, x_BTD: Array) -> Array:

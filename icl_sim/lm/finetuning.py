@@ -201,7 +201,8 @@ def _layer_loss(
 ) -> tuple[Array, tuple[Array, Array]]:
     """The loss of reading the next token off one layer; the stream after it, and its q, `[T, H K]`."""
     head = jax.lax.stop_gradient({name: part for name, part in params.items() if name != "layers"})
-    x_BTD, seen = decoder.block(architecture, layer, jax.lax.stop_gradient(x_BTD), place, record=("attention", "query"))
+    x_BTD = jax.lax.stop_gradient(x_BTD)
+    x_BTD, _, seen = decoder.block(architecture, layer, x_BTD, place, record=("attention", "query"))
     read_BTD = x_BTD if recipe.head_input == "block" else seen["attention"]
     hidden_TD = decoder.finish(architecture, head, read_BTD[0])
     return _cross_entropy(architecture, head, hidden_TD, ids_T, length), (x_BTD, seen["query"][0])

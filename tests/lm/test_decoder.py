@@ -12,33 +12,11 @@ import numpy as np
 import pytest
 
 from icl_sim.lm import attention, decoder, layers
-from icl_sim.lm.architecture import Architecture, Rope
+from icl_sim.lm.architecture import Rope
 from icl_sim.lm.layers import RECORDS, Momentum, frequencies
 from icl_sim.predictors.networks.attention import momentum as decay
+from tests.lm.mixed import MIXED
 
-# All that can differ from layer to layer does.
-MIXED = Architecture(
-    vocab_size=61,
-    width=24,
-    depth=3,
-    heads=4,
-    kv_heads=2,
-    head_width=8,
-    mlp_width=32,
-    max_positions=64,
-    norm="rms",
-    positions="rope",
-    rope_width=6,
-    ropes=(Rope(), Rope(theta=1e5), Rope()),
-    windows=(0, 4, 0),
-    query_key_norm=True,
-    sandwich_norms=True,
-    gated=True,
-    activation="silu",
-    attention_scale=8**-0.5,
-    attention_scale_by_layer=True,
-    initial_std=0.3,
-)
 T, CONTEXT = 12, 7
 
 forward = jax.jit(decoder.forward, static_argnames=("architecture", "record"))
@@ -90,6 +68,21 @@ def test_stretches_of_queries_change_nothing(params, ids_BT, whole, monkeypatch)
     )
 
 
+@pytest.mark.parametrize("most", [1, 2200, 10**9])
+def test_groups_of_sequences_change_nothing(params, ids_BT, monkeypatch, most):
+    """One row after the other, two and two, or all four together, after a context that they share and after their own."""
+    four_BT = jnp.concatenate([ids_BT, ids_BT[:1, ::-1]])
+    shared = forward(MIXED, params, ids_BT[:1, :CONTEXT]).cache
+    own = forward(MIXED, params, four_BT[:, :3], caches=(shared,), lengths_B=jnp.asarray([3, 1, 0, 2])).cache
+    known = {"caches": (shared, own), "momentum": Momentum(eta=0.3)}
+    together = forward(MIXED, params, four_BT, **known)
+    monkeypatch.setattr(attention, "MOST_PRODUCTS", most)
+    grouped = jax.jit(functools.partial(decoder.forward, MIXED)).lower(params, four_BT, **known)
+    jax.tree.map(close, grouped.compile()(params, four_BT, **known), together)
+    loops = grouped.as_text().count("stablehlo.while")
+    assert loops == (1 if most > 10**8 else 2)  # over layers, and in each over groups
+
+
 def test_rows_of_different_lengths_go_on_from_their_own_ends(params, ids_BT, whole):
     lengths_B = jnp.asarray([7, 9, 8])
     first = forward(MIXED, params, ids_BT[:, :9], lengths_B=lengths_B)
@@ -118,7 +111,7 @@ def test_layers_one_by_one_are_the_whole(params, ids_BT, whole):
     x_BTD, place = decoder.begin(MIXED, params, ids_BT)
     step = jax.jit(functools.partial(decoder.block, MIXED, record=("attention",)))
     for number in range(MIXED.depth):
-        x_BTD, seen = step(decoder.layer_of(MIXED, params, number), x_BTD, place)
+        x_BTD, _, seen = step(decoder.layer_of(MIXED, params, number), x_BTD, place)
         close(x_BTD, whole.record["block"][number])
         close(seen["attention"], whole.record["attention"][number])
     close(decoder.finish(MIXED, params, x_BTD), whole.hidden_BTD)
@@ -140,33 +133,6 @@ def test_nothing_later_is_seen(params, ids_BT, whole):
     changed = forward(MIXED, params, ids_BT.at[:, 8].add(1), record=RECORDS)
     close(changed.hidden_BTD[:, :8], whole.hidden_BTD[:, :8])
     assert np.abs(changed.hidden_BTD[:, 8:] - whole.hidden_BTD[:, 8:]).max(-1).min() > 1e-3
-
-
-@pytest.mark.parametrize("record", [(), ("block",)])
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"residual": "parallel_one_norm"},
-        {"residual": "parallel_two_norms"},
-        {"residual": "post_norm"},
-        {"depth": 1, "ropes": (Rope(),), "windows": (4,)},
-        {"positions": "learned", "ropes": (), "rope_width": 0},
-    ],
-    ids=lambda changes: "-".join(map(str, changes.values())) if "residual" in changes else "-".join(changes),
-)
-def test_asked_tokens_are_those_of_the_whole(ids_BT, changes, record):
-    architecture = dataclasses.replace(MIXED, **changes)
-    params = decoder.init(architecture, jax.random.key(0))
-    context_BT, rest_BT = ids_BT[:1, :CONTEXT], ids_BT[:, CONTEXT:]
-    asked_BP = jnp.asarray([[4, 1], [0, 3], [2, 2]])
-    shared = forward(architecture, params, context_BT).cache
-    own = forward(architecture, params, rest_BT, caches=(shared,), lengths_B=jnp.asarray([5, 3, 0])).cache
-    known = {"caches": (shared, own), "lengths_B": jnp.asarray([5, 4, 3]), "momentum": Momentum(eta=0.3)}
-    whole = forward(architecture, params, rest_BT, **known)
-    some = forward(architecture, params, rest_BT, asked_BP=asked_BP, record=record, **known)
-    close(some.hidden_BTD, jnp.take_along_axis(whole.hidden_BTD, asked_BP[..., None], axis=1))
-    jax.tree.map(close, some.cache, whole.cache)
 
 
 def test_recorded_positions_are_those_of_the_full_record(params, ids_BT, whole):
