@@ -11,6 +11,7 @@ from typing import Any
 _HOME = {
     "Architecture": "architecture",
     "Cache": "decoder",
+    "Inference": "inference",
     "LanguageModel": "model",
     "Momentum": "layers",
     "Rope": "architecture",

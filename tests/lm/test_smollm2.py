@@ -57,7 +57,7 @@ def test_its_tokenizer_is_the_published_one(model):
 
 def test_the_python_of_the_page_on_language_models_prints_what_it_says(capsys):
     page = (Path(__file__).resolve().parents[2] / "docs" / "lm.md").read_text()
-    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[:2])
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[:3])
     exec(compile(code, "docs/lm.md", "exec"), {"__name__": "__main__"})
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 2 and all(f"`{line}`" in page for line in printed)
+    assert len(printed) == 3 and all(f"`{line}`" in page for line in printed)
