@@ -70,7 +70,7 @@ def test_stretches_of_queries_change_nothing(params, ids_BT, whole, monkeypatch)
 
 @pytest.mark.parametrize("most", [1, 2200, 10**9])
 def test_groups_of_sequences_change_nothing(params, ids_BT, monkeypatch, most):
-    """One row after the other, two and two, or all four together, after a context that they share and after their own."""
+    """One row after the other, two and two, or all four, after a context that they share and their own."""
     four_BT = jnp.concatenate([ids_BT, ids_BT[:1, ::-1]])
     shared = forward(MIXED, params, ids_BT[:1, :CONTEXT]).cache
     own = forward(MIXED, params, four_BT[:, :3], caches=(shared,), lengths_B=jnp.asarray([3, 1, 0, 2])).cache
