@@ -1,8 +1,8 @@
 """A decoder that only answers: one compiled block, called for layer after layer.
 
 `decoder.forward` is one program, to be differentiated too: it scans the layers, and copies each out of the stack of all
-first. Here every layer is arrays of its own, which on a CPU are views of the stack, and no other program is compiled
-than that of one layer, and that of the last where it is asked for some tokens.
+first. Here the program of one layer is all that is compiled, and that of the last where it is asked for some tokens. On
+a CPU the layers are views of the stack; elsewhere each is copied out when its turn comes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Passed:
 
 
 class Inference:
-    """An architecture and its parameters, to run tokens through.
+    """An architecture and its parameters, to run tokens through. While it lives they are not to be donated.
 
     Attributes:
       architecture: of the decoder.
@@ -55,11 +55,16 @@ class Inference:
     """
 
     def __init__(self, architecture: Architecture, params: Params):
+        params = jax.tree.map(jnp.asarray, params)
+        device, *others = {device for leaf in jax.tree.leaves(params) for device in leaf.devices()}
+        on_one_cpu = not others and device.platform == "cpu"
+        if on_one_cpu:  # bound to it, as all views are: for arrays that are not, programs are compiled once more
+            params = jax.device_put(params, device)
         self.architecture = architecture
         self.ends = {name: part for name, part in params.items() if name != "layers"}
-        self._stacked = jax.tree.map(jnp.asarray, (params["layers"], per_layer(architecture)))
-        on_a_cpu = all(map(_is_on_a_cpu, jax.tree.leaves(self._stacked)))
-        self._layers = [_views(self._stacked, number) for number in range(architecture.depth)] if on_a_cpu else None
+        self._stacked = params["layers"], per_layer(architecture)
+        numbers = range(architecture.depth)
+        self._layers = [_viewed(self._stacked, number, device) for number in numbers] if on_one_cpu else None
 
     def forward(
         self,
@@ -93,21 +98,15 @@ class Inference:
         return Passed(hidden_BPD, _stacked(*seen) if record else {}, own, slot_BT)
 
 
-def _is_on_a_cpu(leaf: Array) -> bool:
-    """Whether it is there as a whole."""
-    devices = leaf.devices()
-    return len(devices) == 1 and all(device.platform == "cpu" for device in devices)
-
-
-def _views(stacked: Any, number: int) -> Any:
-    """One layer's of leaves with a layer axis first, in the same memory: jax takes numpy's arrays as they are, all but
-    the smallest."""
-    return jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)[number], leaf.sharding), stacked)
+def _viewed(stacked: Any, number: int, device: jax.Device) -> Any:
+    """One layer's of leaves with a layer axis first, in the same memory: jax takes numpy's arrays as they are, but for
+    those whose bytes are no multiple of 64."""
+    return jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)[number], device), stacked)
 
 
 @jax.jit
 def _numbered(stacked: Any, number: int | Array) -> Any:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[number], stacked)
+    return jax.tree.map(lambda leaf: leaf[number], stacked)
 
 
 @jax.jit

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
-from icl_sim.lm import decoder, sharding
+from icl_sim.lm import decoder, inference, sharding
 from icl_sim.lm.architecture import Rope
 from icl_sim.lm.inference import Inference
 from icl_sim.lm.layers import RECORDS, Momentum
@@ -79,6 +79,24 @@ def test_layers_lie_where_the_stack_does():
     begins = [layer["up"]["kernel"].unsafe_buffer_pointer() for layer, _ in model._layers]
     step = stack_LDF[0].nbytes
     assert begins == [stack_LDF.unsafe_buffer_pointer() + step * number for number in range(wide.depth)]
+
+
+def test_all_layers_are_one_program(params):
+    """And the last another where it is asked for some tokens."""
+    model, before = Inference(MIXED, params), inference._block._cache_size()
+    cache = model.forward(IDS_BT[:, :2]).cache()
+    assert inference._block._cache_size() == before + 1
+    model.forward(IDS_BT[:, 2:], caches=(cache,))
+    assert inference._block._cache_size() == before + 2
+    Inference(MIXED, jax.tree.map(np.asarray, params)).forward(IDS_BT[:, 2:], caches=(cache,), asked_BP=FEW % 3)
+    assert inference._block._cache_size() == before + 3
+
+
+def test_a_model_may_be_on_any_device(params):
+    whole = Inference(MIXED, params).forward(IDS_BT).hidden_BPD
+    mesh = Mesh(np.asarray(jax.devices()[:1]), ("model",), axis_types=(AxisType.Auto,))
+    for placed in (jax.devices()[1], sharding.shardings(MIXED, mesh)):
+        close(Inference(MIXED, jax.device_put(params, placed)).forward(IDS_BT).hidden_BPD, whole)
 
 
 def test_a_divided_model_answers_as_a_whole_one(params):
