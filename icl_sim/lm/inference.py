@@ -62,9 +62,9 @@ class Inference:
             params = jax.device_put(params, device)
         self.architecture = architecture
         self.ends = {name: part for name, part in params.items() if name != "layers"}
-        self._stacked = params["layers"], per_layer(architecture)
+        self._stack = params["layers"], per_layer(architecture)
         numbers = range(architecture.depth)
-        self._layers = [_viewed(self._stacked, number, device) for number in numbers] if on_one_cpu else None
+        self._layers = [_viewed(self._stack, number, device) for number in numbers] if on_one_cpu else None
 
     def forward(
         self,
@@ -90,7 +90,7 @@ class Inference:
         own, seen, last = [], [], architecture.depth - 1
         for number in range(architecture.depth):
             at = place._replace(asked_BP=asked_BP) if number == last and not record else place
-            layer = self._layers[number] if self._layers else _numbered(self._stacked, number)
+            layer = self._layers[number] if self._layers else _numbered(self._stack, number)
             x_BTD, its, told = _block(architecture, record, layer, x_BTD, at, _numbered(past, number))
             own.append(its)
             seen.append(told)
