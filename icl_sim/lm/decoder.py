@@ -42,6 +42,11 @@ class Cache:
     value_LBSGK: Array
     position_BS: Array
 
+    @property
+    def past(self) -> Past:
+        """Keys and values of all layers, a layer axis first."""
+        return Past(self.key_LBSGK, self.value_LBSGK)
+
 
 @setting
 class Decoded:
@@ -103,7 +108,7 @@ def forward(
         x_BTD, own, seen = block(architecture, (layer_params, layer), x_BTD, place, past, record=record)
         return x_BTD, (own, seen)
 
-    past = tuple(Past(cache.key_LBSGK, cache.value_LBSGK) for cache in caches)
+    past = tuple(cache.past for cache in caches)
     x_BTD, (own, seen) = jax.lax.scan(step, x_BTD, (params["layers"], per_layer(architecture), past))
     cache = Cache(key_LBSGK=own.key_BSGK, value_LBSGK=own.value_BSGK, position_BS=own_slots(place, ids_BT))
     return Decoded(hidden_BTD=finish(architecture, params, x_BTD), cache=cache, record=seen)
@@ -145,7 +150,12 @@ def _beside(*parts: Array) -> Array:
 
 def layer_of(architecture: Architecture, params: Params, number: int | Array) -> tuple[Params, Mapping[str, Array]]:
     """The parameters of one layer, and what else is its own: what `block` takes. The number may be traced."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[number], (params["layers"], per_layer(architecture)))
+    return numbered((params["layers"], per_layer(architecture)), number)
+
+
+def numbered(stacked: Any, number: int | Array) -> Any:
+    """One layer's of leaves with a layer axis first."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[number], stacked)
 
 
 def block(

@@ -86,7 +86,7 @@ class Inference:
         """
         record, architecture, caches = decoder.records(record), self.architecture, tuple(caches)
         x_BTD, place, slot_BT = _begin(architecture, self.ends, ids_BT, caches, lengths_B, recorded_BP, momentum)
-        past = tuple(Past(cache.key_LBSGK, cache.value_LBSGK) for cache in caches)
+        past = tuple(cache.past for cache in caches)
         own, seen, last = [], [], architecture.depth - 1
         for number in range(architecture.depth):
             at = place._replace(asked_BP=asked_BP) if number == last and not record else place
@@ -98,15 +98,13 @@ class Inference:
         return Passed(hidden_BPD, _stacked(*seen) if record else {}, own, slot_BT)
 
 
+_numbered = jax.jit(decoder.numbered)
+
+
 def _viewed(stacked: Any, number: int, device: jax.Device) -> Any:
     """One layer's of leaves with a layer axis first, in the same memory: jax takes numpy's arrays as they are, but for
     those whose bytes are no multiple of 64."""
     return jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)[number], device), stacked)
-
-
-@jax.jit
-def _numbered(stacked: Any, number: int | Array) -> Any:
-    return jax.tree.map(lambda leaf: leaf[number], stacked)
 
 
 @jax.jit
